@@ -1,0 +1,1 @@
+"""Programs that run a score distillation and leave a run folder behind."""
