@@ -1,0 +1,100 @@
+"""Run folders as the metrics see them: who was run, whether it worked, and its four views.
+
+A run folder ends in `<column>/<prompt_id>/seed<k>/<stage>`; `run.json` in it says what it is. The pictures
+are `views/{front,left,back,right}.png`, RGBA with straight alpha.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pipeline.artifacts import ArtifactError, check_schema, read_json, read_png
+
+# Azimuths in degrees: 0 is the object's front, growing counter-clockwise seen from above.
+VIEWS: dict[str, float] = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
+ELEVATION = 15.0  # degrees, of all four
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run.json` says about one stage of one (column, prompt, seed)."""
+
+    folder: Path
+    preset: str
+    column: str
+    stage: str
+    prompt: str
+    prompt_id: str
+    seed: int
+    failed: bool
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The columns that name this run in every table."""
+        names = ("preset", "column", "stage", "prompt_id", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def view(self, name: str) -> Path:
+        """The picture of one view."""
+        return self.folder / "views" / f"{name}.png"
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises ArtifactError for a missing key, a wrong status or an unknown schema."""
+    path = folder / "run.json"
+    described = read_json(path)
+    if not isinstance(described, dict):
+        raise ArtifactError(f"{path}: not a JSON object; delete the folder and run again")
+    check_schema(described.get("schema_version"), path)
+    names = ("preset", "column", "stage", "prompt", "prompt_id", "seed", "status")
+    missing = [name for name in names if name not in described]
+    if missing:
+        raise ArtifactError(f"{path}: lacks {', '.join(missing)}; delete the folder and run again")
+    status = described.pop("status")
+    if status not in ("ok", "failed"):
+        raise ArtifactError(f"{path}: status {status!r} is neither 'ok' nor 'failed'")
+    failed = status == "failed" or bool(described.get("placeholder", False))
+    return Run(folder=folder, failed=failed, **{name: described[name] for name in names[:-1]})
+
+
+def read_runs(folders: Iterable[Path | str]) -> list[Run]:
+    """One Run a folder, in the order given.
+
+    Raises ArtifactError that names every missing folder, and for two folders that say they are the same run
+    (a copied folder would otherwise count twice).
+    """
+    paths = [Path(folder) for folder in folders]
+    missing = [str(path) for path in paths if not (path / "run.json").is_file()]
+    if missing:
+        raise ArtifactError(
+            f"{len(missing)} of {len(paths)} runs have no run.json; finish or remove them: "
+            + ", ".join(missing)
+        )
+    runs = [read_run(path) for path in paths]
+    seen: dict[tuple[Any, ...], Path] = {}
+    for run in runs:
+        key = tuple(run.key.values())
+        if key in seen:
+            raise ArtifactError(f"{run.folder} and {seen[key]} both say they are {run.key}")
+        seen[key] = run.folder
+    return runs
+
+
+def read_view(run: Run, view: str) -> Float[np.ndarray, "h w 4"]:
+    """A view with straight alpha, values in [0, 1]. Raises ArtifactError unless it is RGBA."""
+    image = read_png(run.view(view))
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise ArtifactError(f"{run.view(view)}: shape {image.shape}, expected RGBA (h, w, 4)")
+    return image
+
+
+def composited(
+    rgba: Float[np.ndarray, "h w 4"], background: float
+) -> Float[np.ndarray, "h w 3"]:
+    """`rgba` (straight alpha) over a uniform grey of the value `background`."""
+    alpha = rgba[..., 3:]
+    return rgba[..., :3] * alpha + (1.0 - alpha) * background

@@ -1,0 +1,138 @@
+"""From one number a (run, view) to means with intervals and paired comparisons.
+
+`scores` has one row a (run, view, metric). Names of metrics in `summary` and `pairs` are those of `scores`;
+the rows with view `object` of a metric that also exists per view are called `<metric>_object`, so that a
+mean never mixes the two.
+
+Populations: `intent_to_treat` counts a failed run with the worst rank and score 0, `completers` leaves it
+out. Pairs are of the first. Metrics that only describe (image statistics) have no worst value: they have
+completers only, in both tables.
+"""
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from metrics import statistics
+from metrics.image_stats import STATISTICS
+
+if TYPE_CHECKING:
+    import pandas
+
+LOWER_IS_BETTER = ("rank", "strict_rank")
+HITS = ("r_at_1", "r_at_5", "r_at_10", "strict_hit", "front_back")
+DESCRIPTIVE = tuple(STATISTICS)
+_GROUP = ["preset", "stage", "metric", "protocol_id"]
+
+
+def base(metric: str) -> str:
+    """The metric without what says where it was measured: `r_at_1_object`, `r_at_1@white` -> `r_at_1`."""
+    return metric.split("@")[0].removesuffix("_object")
+
+
+def measured(scores: "pandas.DataFrame") -> "pandas.DataFrame":
+    """`scores` without `not applicable` rows, with the object rows of per-view metrics renamed."""
+    kept = scores[scores["status"] != "not applicable"].copy()
+    per_view = set(kept.loc[kept["view"] != "object", "metric"])
+    renamed = (kept["view"] == "object") & kept["metric"].isin(per_view)
+    kept.loc[renamed, "metric"] = kept.loc[renamed, "metric"] + "_object"
+    return kept
+
+
+def populations(metric: str, rows: "pandas.DataFrame") -> dict[str, "pandas.DataFrame"]:
+    """The rows that each population of `metric` counts."""
+    completers = rows[rows["status"] == "ok"]
+    if base(metric) in DESCRIPTIVE:
+        return {"completers": completers}
+    return {"intent_to_treat": rows, "completers": completers}
+
+
+def prompt_means(rows: "pandas.DataFrame") -> "pandas.Series":
+    """Mean over the views and seeds of each prompt, indexed by prompt_id in sorted order."""
+    return rows.groupby("prompt_id", sort=True)["value"].mean()
+
+
+def summary(
+    scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0
+) -> "pandas.DataFrame":
+    """The `summary` table: mean over prompts of each (column, metric, protocol, population)."""
+    import pandas
+
+    rows: list[dict[str, Any]] = []
+    for key, group in measured(scores).groupby([*_GROUP, "column"], sort=True):
+        names = dict(zip([*_GROUP, "column"], key, strict=True))
+        runs = group[["prompt_id", "seed", "status"]].drop_duplicates()
+        failed = int((runs["status"] == "failed").sum())
+        for population, chosen in populations(names["metric"], group).items():
+            means = prompt_means(chosen)
+            rng = statistics.generator(seed, *map(str, key), population)
+            interval = _interval(names["metric"], means.to_numpy(), rng, level)
+            counts = {"n_prompts": means.size, "n_runs": len(runs), "n_failed": failed}
+            rows.append({**names, "population": population, **counts, **vars(interval)})
+    columns = ["preset", "stage", "column", "metric", "protocol_id", "population"]
+    columns += ["n_prompts", "n_runs", "n_failed", "mean", "lower", "upper", "level"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def pairs(
+    scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0
+) -> "pandas.DataFrame":
+    """The `pairs` table: every two columns of a metric, over the prompts that both have.
+
+    `difference` is mean a - mean b; a is `above` when it is better, which for ranks means smaller. Holm's
+    correction is over the pairs of one (preset, stage, metric, protocol).
+    """
+    import pandas
+
+    found: list[dict[str, Any]] = []
+    for key, group in measured(scores).groupby(_GROUP, sort=True):
+        names = dict(zip(_GROUP, key, strict=True))
+        counted = next(iter(populations(names["metric"], group).values()))
+        means = {column: prompt_means(rows) for column, rows in counted.groupby("column")}
+        family = [
+            {**names, **_pair(means[a], means[b], (*map(str, key), a, b), level, seed)}
+            | {"column_a": a, "column_b": b}
+            for a, b in combinations(means, 2)
+        ]
+        corrected = statistics.holm(np.array([row["p"] for row in family]))
+        sign = -1.0 if base(names["metric"]) in LOWER_IS_BETTER else 1.0
+        for row, p_holm in zip(family, corrected, strict=True):
+            row["p_holm"] = float(p_holm)
+            row["verdict"] = statistics.verdict(
+                sign * row["difference"],
+                row["p_holm"],
+                prompts=row["n_prompts"],
+                tests=len(family),
+                level=level,
+            )
+        found += family
+    columns = [*_GROUP, "column_a", "column_b", "difference", "lower", "upper"]
+    columns += ["p", "p_holm", "smallest_p", "n_prompts", "verdict"]
+    return pandas.DataFrame(found, columns=columns)
+
+
+def _pair(
+    a: "pandas.Series", b: "pandas.Series", names: tuple[str, ...], level: float, seed: int
+) -> dict[str, Any]:
+    differences = (a - b).dropna().to_numpy()  # aligned by prompt_id
+    interval = statistics.mean_interval(
+        differences, statistics.generator(seed, *names, "interval"), level=level
+    )
+    return {
+        "difference": interval.mean,
+        "lower": interval.lower,
+        "upper": interval.upper,
+        "p": statistics.sign_flip_p(differences, statistics.generator(seed, *names, "test")),
+        "smallest_p": statistics.smallest_p(differences.size),
+        "n_prompts": differences.size,
+    }
+
+
+def _interval(
+    metric: str, values: Float[np.ndarray, " prompts"], rng: np.random.Generator, level: float
+) -> statistics.Interval:
+    if base(metric) in HITS:
+        return statistics.hit_interval(values, rng, level=level)
+    return statistics.mean_interval(values, rng, level=level)
