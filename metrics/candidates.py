@@ -1,8 +1,8 @@
 """The captions among which retrieval ranks.
 
-`plain` is the paper's protocol: the prompts themselves, no prefix. `strict` also offers each of them with
-each view word, and captions of shapeless things, so that a coloured lump or a second face is no longer the
-nearest caption by default; there a hit names object and view.
+`plain` is the paper's protocol: the prompts themselves, no prefix. `strict` also offers each of
+them with each view word, and captions of shapeless things, so that a coloured lump or a second
+face is no longer the nearest caption by default; there a hit names object and view.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """CLIP similarity of pictures and captions, and the scales under which it is published.
 
-Embeddings are unit vectors in fp32; cosines are formed in fp64, so that two captions compare equal only if
-their embeddings are equal (fp16, as some published numbers used, quantises cosines near 0.3 to 2.4e-4).
-Table 2 of the CSD paper (arXiv 2310.19415) prints 250 * cos without a clamp: the weight 2.5 of CLIPScore
-(arXiv 2104.08718) times 100.
+Embeddings are unit vectors in fp32; cosines are formed in fp64, so that two captions compare equal
+only if their embeddings are equal (fp16, as some published numbers used, quantises cosines near
+0.3 to 2.4e-4). Table 2 of the CSD paper (arXiv 2310.19415) prints 250 * cos without a clamp: the
+weight 2.5 of CLIPScore (arXiv 2104.08718) times 100.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,9 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def cosines(
     images: Float[np.ndarray, "views d"], texts: Float[np.ndarray, "candidates d"]
 ) -> Float[np.ndarray, "views candidates"]:
-    """Cosine of every picture with every caption, in fp64. Raises ValueError for non-finite or zero rows."""
+    """Cosine of every picture with every caption, in fp64. Raises ValueError for non-finite or
+    zero rows.
+    """
     return unit(images) @ unit(texts).T
 
 

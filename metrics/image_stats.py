@@ -1,7 +1,7 @@
 """What the picture itself shows of over-saturation, over-smoothing and fog, whatever the caption.
 
-All functions take one view, RGBA with straight alpha in [0, 1]. The object is where alpha >= 0.5. These
-numbers describe: none has a better end, and a failed run has none.
+All functions take one view, RGBA with straight alpha in [0, 1]. The object is where alpha >= 0.5.
+These numbers describe: none has a better end, and a failed run has none.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,7 @@ def lab(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     relative = linear @ _XYZ.T / _XYZ.sum(axis=1)  # white is the sum of the primaries
     small = 6.0 / 29.0
-    f = np.where(
-        relative > small**3, np.cbrt(relative), relative / (3.0 * small**2) + 4.0 / 29.0
-    )
+    f = np.where(relative > small**3, np.cbrt(relative), relative / (3.0 * small**2) + 4.0 / 29.0)
     x, y, z = np.moveaxis(f, -1, 0)
     return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
 
@@ -50,9 +48,11 @@ def clipped(rgba: Float[np.ndarray, "h w 4"]) -> float:
 
 
 def sharpness(rgba: Float[np.ndarray, "h w 4"]) -> float:
-    """Mean squared 4-neighbour Laplacian of luma over pixels whose neighbours all belong to the object.
+    """Mean squared 4-neighbour Laplacian of luma over pixels whose neighbours all belong to the
+    object.
 
-    The outline is left out: it would hide the surface, where over-smoothing shows. Luma is Rec. 709's.
+    The outline is left out: it would hide the surface, where over-smoothing shows. Luma is Rec.
+    709's.
     """
     luma = rgba[..., :3].astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722])
     inside = rgba[..., 3] >= SILHOUETTE
@@ -69,7 +69,9 @@ def sharpness(rgba: Float[np.ndarray, "h w 4"]) -> float:
 
 
 def opacity(rgba: Float[np.ndarray, "h w 4"]) -> float:
-    """Mean alpha where there is anything at all: near 1 for a solid object, small for fog, 0 for nothing."""
+    """Mean alpha where there is anything at all: near 1 for a solid object, small for fog, 0 for
+    nothing.
+    """
     alpha = rgba[..., 3]
     return _mean(alpha[alpha >= FOG])
 

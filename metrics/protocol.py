@@ -1,7 +1,7 @@
 """The protocol of a number: everything that decides it, and a short name for all of that.
 
-Numbers may share a column only when their `protocol_id` is the same. A protocol names weights by checksum,
-never by path, so that two machines agree.
+Numbers may share a column only when their `protocol_id` is the same. A protocol names weights by
+checksum, never by path, so that two machines agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,9 @@ PROTOCOL_VERSION = 1  # raise when the code changes what a number means
 
 
 def protocol_id(protocol: Mapping[str, Any]) -> str:
-    """16 hex digits, equal exactly when `protocol` holds equal data, whatever the order of its keys."""
+    """16 hex digits, equal exactly when `protocol` holds equal data, whatever the order of its
+    keys.
+    """
     return digest({"version": PROTOCOL_VERSION, **protocol})[:16]
 
 

@@ -1,16 +1,17 @@
 """Where the right caption stands among the candidates, and what ties do to it.
 
-CLIP R-Precision as the CSD paper counts it is per view: every view retrieves on its own. Per object, the
-views' cosines are averaged first; ranking by the mean of unit embeddings gives the same order, since the
-length of the mean is common to all candidates.
+CLIP R-Precision as the CSD paper counts it is per view: every view retrieves on its own. Per
+object, the views' cosines are averaged first; ranking by the mean of unit embeddings gives the
+same order, since the length of the mean is common to all candidates.
 
-Ties matter when pictures are degenerate. With g candidates above the right one and e at its score (itself
-included):
+Ties matter when pictures are degenerate. With g candidates above the right one and e at its score
+(itself included):
 
 - strict: rank 1 + g. An all-equal matrix scores 100 %.
 - pessimistic: rank g + e. An all-equal matrix scores 0 %.
-- expected: the mean over orders of the tied ones, rank g + (e + 1) / 2, and R@k the chance of being in the
-  first k. An all-equal matrix scores 1/n: 1.2 % for 81 candidates. The tables use this rule.
+- expected: the mean over orders of the tied ones, rank g + (e + 1) / 2, and R@k the chance of
+  being in the first k. An all-equal matrix scores 1/n: 1.2 % for 81 candidates. The tables use
+  this rule.
 """
 
 from collections.abc import Callable

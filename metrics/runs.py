@@ -1,7 +1,7 @@
 """Run folders as the metrics see them: who was run, whether it worked, and its four views.
 
-A run folder ends in `<column>/<prompt_id>/seed<k>/<stage>`; `run.json` in it says what it is. The pictures
-are `views/{front,left,back,right}.png`, RGBA with straight alpha.
+A run folder ends in `<column>/<prompt_id>/seed<k>/<stage>`; `run.json` in it says what it is. The
+pictures are `views/{front,left,back,right}.png`, RGBA with straight alpha.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,9 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`. Raises ArtifactError for a missing key, a wrong status or an unknown schema."""
+    """The run in `folder`. Raises ArtifactError for a missing key, a wrong status or an unknown
+    schema.
+    """
     path = folder / "run.json"
     described = read_json(path)
     if not isinstance(described, dict):
@@ -64,8 +66,8 @@ def read_run(folder: Path) -> Run:
 def read_runs(folders: Iterable[Path | str]) -> list[Run]:
     """One Run a folder, in the order given.
 
-    Raises ArtifactError that names every missing folder, and for two folders that say they are the same run
-    (a copied folder would otherwise count twice).
+    Raises ArtifactError that names every missing folder, and for two folders that say they are the
+    same run (a copied folder would otherwise count twice).
     """
     paths = [Path(folder) for folder in folders]
     missing = [str(path) for path in paths if not (path / "run.json").is_file()]
@@ -92,9 +94,7 @@ def read_view(run: Run, view: str) -> Float[np.ndarray, "h w 4"]:
     return image
 
 
-def composited(
-    rgba: Float[np.ndarray, "h w 4"], background: float
-) -> Float[np.ndarray, "h w 3"]:
+def composited(rgba: Float[np.ndarray, "h w 4"], background: float) -> Float[np.ndarray, "h w 3"]:
     """`rgba` (straight alpha) over a uniform grey of the value `background`."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] * alpha + (1.0 - alpha) * background

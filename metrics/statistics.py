@@ -1,24 +1,26 @@
 """Means over prompts with honest intervals, and paired comparisons of two columns.
 
-A prompt is the unit: views and seeds of one prompt are not independent, so callers average within a prompt
-first, and everything here takes one value a prompt. What is random takes its generator as an argument.
+A prompt is the unit: views and seeds of one prompt are not independent, so callers average within
+a prompt first, and everything here takes one value a prompt. What is random takes its generator as
+an argument.
 
 Degenerate data, each handled here and nowhere else:
 
 - fewer than two values: there is no interval; the bounds are nan.
-- equal values: every resample is the same, and an interval of zero width would claim certainty. For hits
-  (all 0 or all 1) Wilson's interval over prompts is given; for other quantities the zero width stays, and
-  the reader has `n_prompts` beside it.
+- equal values: every resample is the same, and an interval of zero width would claim certainty.
+  For hits (all 0 or all 1) Wilson's interval over prompts is given; for other quantities the zero
+  width stays, and the reader has `n_prompts` beside it.
 - differences that are all zero: p is 1.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 RESAMPLES = 9999  # bootstrap; the bounds' own error is then about 2 % of the width
-# Sign flips: all of them up to 13 prompts (2**13 = 8192), a random 9999 above; p is then at least 2e-4.
+# Sign flips: all of them up to 13 prompts (2**13 = 8192), a random 9999 above, where p >= 2e-4.
 PERMUTATIONS = 9999
 
 
@@ -33,15 +35,15 @@ class Interval:
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
-    """A generator of its own for each row of a table, so that adding a column changes no other number."""
-    words = [int.from_bytes(name.encode("utf-8"), "little") for name in names]
-    return np.random.default_rng([seed, len(words), *(word for word in words)])
+    """A generator of its own for each row of a table: another row more changes no number."""
+    digest = hashlib.sha256("\0".join(names).encode("utf-8")).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4")])
 
 
 def mean_interval(
     values: Float[np.ndarray, " prompts"], rng: np.random.Generator, *, level: float = 0.95
 ) -> Interval:
-    """Mean over prompts with its bias-corrected accelerated bootstrap interval (Efron 1987, scipy)."""
+    """Mean over prompts with its bias-corrected accelerated bootstrap interval (Efron 1987)."""
     from scipy.stats import bootstrap
 
     values = _checked(values)
@@ -83,13 +85,12 @@ def hit_interval(
     return Interval(float(values[0]), max(float(lower), 0.0), min(float(upper), 1.0), level)
 
 
-def sign_flip_p(
-    differences: Float[np.ndarray, " prompts"], rng: np.random.Generator
-) -> float:
-    """Two-sided p of a paired permutation test of mean difference 0: columns swapped within prompts.
+def sign_flip_p(differences: Float[np.ndarray, " prompts"], rng: np.random.Generator) -> float:
+    """Two-sided p of a paired permutation test of mean difference 0: columns swapped within
+    prompts.
 
-    Exact, over all 2^n sign patterns, up to 13 prompts; above that by PERMUTATIONS random patterns and the
-    observed one. nan without data.
+    Exact, over all 2^n sign patterns, up to 13 prompts; above that by PERMUTATIONS random patterns
+    and the observed one. nan without data.
     """
     from scipy.stats import permutation_test
 
@@ -112,7 +113,7 @@ def sign_flip_p(
 
 
 def smallest_p(prompts: int) -> float:
-    """The smallest two-sided p that `sign_flip_p` can give on this many prompts: 2 / 2^n, or 2e-4."""
+    """The smallest two-sided p that `sign_flip_p` can give on so many prompts: 2 / 2^n, or 2e-4."""
     if prompts < 1:
         return 1.0
     exact = 2.0**prompts <= PERMUTATIONS
@@ -120,7 +121,9 @@ def smallest_p(prompts: int) -> float:
 
 
 def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """p values corrected for being read together (Holm 1979, statsmodels); nan stays and is not counted."""
+    """p values corrected for being read together (Holm 1979, statsmodels); nan stays and is not
+    counted.
+    """
     from statsmodels.stats.multitest import multipletests
 
     p_values = np.asarray(p_values, dtype=np.float64)
@@ -134,10 +137,11 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
 def verdict(
     difference: float, p_holm: float, *, prompts: int, tests: int, level: float = 0.95
 ) -> str:
-    """What may be said of a pair: `a above b`, `b above a`, `not separated`, or `n too small to rank`.
+    """What may be said of a pair: `a above b`, `b above a`, `not separated`, or `n too small to
+    rank`.
 
-    The last when even the most extreme outcome on this many prompts, read beside the other `tests` - 1,
-    could not pass: six prompts and six pairs give 6 * 0.031 = 0.19.
+    The last when even the most extreme outcome on this many prompts, read beside the other `tests`
+    - 1, could not pass: six prompts and six pairs give 6 * 0.031 = 0.19.
     """
     alpha = 1.0 - level
     if smallest_p(prompts) * tests > alpha:

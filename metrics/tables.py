@@ -1,12 +1,12 @@
 """From one number a (run, view) to means with intervals and paired comparisons.
 
-`scores` has one row a (run, view, metric). Names of metrics in `summary` and `pairs` are those of `scores`;
-the rows with view `object` of a metric that also exists per view are called `<metric>_object`, so that a
-mean never mixes the two.
+`scores` has one row a (run, view, metric). Names of metrics in `summary` and `pairs` are those of
+`scores`; the rows with view `object` of a metric that also exists per view are called
+`<metric>_object`, so that a mean never mixes the two.
 
-Populations: `intent_to_treat` counts a failed run with the worst rank and score 0, `completers` leaves it
-out. Pairs are of the first. Metrics that only describe (image statistics) have no worst value: they have
-completers only, in both tables.
+Populations: `intent_to_treat` counts a failed run with the worst rank and score 0, `completers`
+leaves it out. Pairs are of the first. Metrics that only describe (image statistics) have no worst
+value: they have completers only, in both tables.
 """
 
 from itertools import combinations
@@ -24,17 +24,24 @@ if TYPE_CHECKING:
 LOWER_IS_BETTER = ("rank", "strict_rank")
 HITS = ("r_at_1", "r_at_5", "r_at_10", "strict_hit", "front_back")
 DESCRIPTIVE = tuple(STATISTICS)
+# Their object rows are the means of their views, so that a mean over prompts is the same number.
+AVERAGED = ("clip_cos", "clip_score", "truth_iou", "truth_psnr", "iou_floor", "iou_ball")
+REFERENCES = ("iou_floor", "iou_ball")  # properties of the prompt: no column can be better at them
 _GROUP = ["preset", "stage", "metric", "protocol_id"]
 
 
 def base(metric: str) -> str:
-    """The metric without what says where it was measured: `r_at_1_object`, `r_at_1@white` -> `r_at_1`."""
+    """The metric without what says where it was measured: `r_at_1_object`, `r_at_1@white` ->
+    `r_at_1`.
+    """
     return metric.split("@")[0].removesuffix("_object")
 
 
 def measured(scores: "pandas.DataFrame") -> "pandas.DataFrame":
-    """`scores` without `not applicable` rows, with the object rows of per-view metrics renamed."""
-    kept = scores[scores["status"] != "not applicable"].copy()
+    """`scores` to be summarised: applicable, and the object rows of per-view metrics renamed."""
+    of_object = scores["view"] == "object"
+    repeated = of_object & scores["metric"].isin([*AVERAGED, *DESCRIPTIVE])
+    kept = scores[(scores["status"] != "not applicable") & ~repeated].copy()
     per_view = set(kept.loc[kept["view"] != "object", "metric"])
     renamed = (kept["view"] == "object") & kept["metric"].isin(per_view)
     kept.loc[renamed, "metric"] = kept.loc[renamed, "metric"] + "_object"
@@ -76,18 +83,17 @@ def summary(
     return pandas.DataFrame(rows, columns=columns)
 
 
-def pairs(
-    scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0
-) -> "pandas.DataFrame":
+def pairs(scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0) -> "pandas.DataFrame":
     """The `pairs` table: every two columns of a metric, over the prompts that both have.
 
-    `difference` is mean a - mean b; a is `above` when it is better, which for ranks means smaller. Holm's
-    correction is over the pairs of one (preset, stage, metric, protocol).
+    `difference` is mean a - mean b; a is `above` when it is better, which for ranks means smaller.
+    Holm's correction is over the pairs of one (preset, stage, metric, protocol).
     """
     import pandas
 
     found: list[dict[str, Any]] = []
-    for key, group in measured(scores).groupby(_GROUP, sort=True):
+    rows = measured(scores)
+    for key, group in rows[~rows["metric"].isin(REFERENCES)].groupby(_GROUP, sort=True):
         names = dict(zip(_GROUP, key, strict=True))
         counted = next(iter(populations(names["metric"], group).values()))
         means = {column: prompt_means(rows) for column, rows in counted.groupby("column")}

@@ -1,0 +1,125 @@
+"""Embeds the views of many runs and the candidate captions, loading the encoder once.
+
+    python -m metrics.embed --model local-dir:pipeline/toyworld/weights/toy_clip \
+        --candidates toy81 --strict-views front side back --strict-extra toy_blobs \
+        --backgrounds grey white --texts OUT/texts.npz --runs DIR ...
+
+Writes `embeddings.npz` into each run folder: `embedding` (n, d) fp32 unit rows, one a (view, background),
+with `view`, `background` and `image_sha256` beside them; a failed run has no rows. Writes the captions'
+embeddings to --texts: `embedding` (m, d) and `text`. Both name model, weights' checksum and preprocessing,
+so that scores are computed from files alone and can refuse pictures that were rendered again since.
+"""
+
+import argparse
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics import candidates, encoders
+from metrics.runs import VIEWS, Run, composited, read_runs, read_view
+from pipeline.artifacts import SCHEMA_VERSION, ArtifactError, check_schema, sha256, write_bytes
+
+BACKGROUNDS: dict[str, float] = {"grey": 0.5, "white": 1.0, "black": 0.0}
+RUNS_AT_ONCE = 16  # pictures held in memory: 16 runs x 4 views x 3 backgrounds x 512^2 is 150 MB
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """`path` holds named arrays as npz, byte for byte the same for the same arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, schema_version=np.array(SCHEMA_VERSION), **arrays)
+    return write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays `names` of an npz file. Raises ArtifactError when it is missing, broken or old."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; run metrics.embed") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(
+            f"{path}: not an npz file ({error}); delete it and embed again"
+        ) from error
+    check_schema(str(arrays.get("schema_version")), path)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ArtifactError(f"{path}: lacks {', '.join(missing)}; delete it and embed again")
+    return arrays
+
+
+def identity(encoder: encoders.Encoder) -> dict[str, np.ndarray]:
+    """What an embedding's file says of the encoder that made it."""
+    return {
+        "model_id": np.array(encoder.model_id),
+        "model_sha256": np.array(encoder.model_sha256),
+        "preprocessing": np.array(encoder.preprocessing),
+    }
+
+
+def embed_runs(
+    encoder: encoders.Encoder, runs: Sequence[Run], *, backgrounds: Sequence[str]
+) -> None:
+    """Each run folder holds the embeddings of its views over these backgrounds."""
+    labels = [(view, background) for view in VIEWS for background in backgrounds]
+    pictures = []
+    for run in runs:
+        if not run.failed:
+            views = {view: read_view(run, view) for view in VIEWS}
+            pictures += [composited(views[view], BACKGROUNDS[name]) for view, name in labels]
+    rows = encoders.embed_images(encoder, pictures) if pictures else np.empty((0, 0))
+    start = 0
+    for run in runs:
+        here = [] if run.failed else labels
+        write_arrays(
+            run.folder / "embeddings.npz",
+            {
+                "embedding": rows[start : start + len(here)].astype(np.float32),
+                "view": np.array([view for view, _ in here], dtype=np.str_),
+                "background": np.array([name for _, name in here], dtype=np.str_),
+                "image_sha256": np.array(
+                    [sha256(run.view(view)) for view, _ in here], dtype=np.str_
+                ),
+                **identity(encoder),
+            },
+        )
+        start += len(here)
+
+
+def embed_candidates(encoder: encoders.Encoder, texts: Sequence[str], path: Path) -> Path:
+    """`path` holds the embeddings of `texts`, each once."""
+    once = list(dict.fromkeys(texts))
+    rows = encoders.embed_texts(encoder, once)
+    return write_arrays(path, {"embedding": rows, "text": np.array(once), **identity(encoder)})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Embeds captions, then runs, in order."""
+    parser = argparse.ArgumentParser(prog="python -m metrics.embed", fromfile_prefix_chars="@")
+    parser.add_argument("--model", required=True, help="local-dir:PATH or MODEL:TAG")
+    parser.add_argument("--runs", required=True, nargs="+", type=Path, help="run folders")
+    parser.add_argument("--candidates", required=True, help="prompt set that retrieval ranks")
+    parser.add_argument("--strict-views", nargs="*", default=[], help="view words")
+    parser.add_argument("--strict-extra", nargs="*", default=[], help="further prompt sets")
+    parser.add_argument("--backgrounds", nargs="+", choices=BACKGROUNDS, default=["grey"])
+    parser.add_argument("--texts", required=True, type=Path, help="where captions' embeddings go")
+    parser.add_argument("--device", default="cpu")
+    chosen = parser.parse_args(arguments)
+    runs = read_runs(chosen.runs)
+    texts = candidates.plain(chosen.candidates)
+    texts += candidates.strict(
+        chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
+    )
+    encoder = encoders.load(chosen.model, device=chosen.device)
+    embed_candidates(encoder, texts, chosen.texts)
+    for start in range(0, len(runs), RUNS_AT_ONCE):
+        part = runs[start : start + RUNS_AT_ONCE]
+        embed_runs(encoder, part, backgrounds=chosen.backgrounds)
+        print(f"embedded {start + len(part)} of {len(runs)} runs", flush=True)
+
+
+if __name__ == "__main__":
+    main()
