@@ -1,0 +1,1 @@
+"""A procedural world of captioned objects whose every image, view and fault is known."""
