@@ -1,0 +1,1 @@
+"""Things that are optimised: each renders itself from cameras (see interface.py)."""

@@ -1,0 +1,268 @@
+"""A radiance field on a hash grid, rendered through the samples its occupancy grid keeps.
+
+With head outputs f (density) and g (three colours) at a point x of the ball of `radius`,
+
+    sigma = softplus(density_scale f(x) + blob(x)),     rgb = sigmoid(colour_scale g(x))
+    blob(x) = scale max(1 - |x| / radius_b, floor) + offset
+
+The blob starts the optimisation with something in the middle (Magic3D's form). Normals point
+against the gradient of sigma, which is the gradient of its logit up to a positive factor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.cameras import Cameras, rays
+from pipeline.scenes import regularizers, volume
+from pipeline.scenes.background import EnvironmentMap
+from pipeline.scenes.hashgrid import HashGridSettings
+from pipeline.scenes.heads import HEADS, MlpHead, SumHead
+from pipeline.scenes.interface import Rendering
+from pipeline.scenes.occupancy import Occupancy, OccupancySettings
+from pipeline.scenes.regularizers import Schedule
+from pipeline.scenes.shading import SHADINGS, length, unit
+
+# Without gradients rays are rendered in groups of about this many candidate samples, small enough
+# for the temporaries to stay in the cache.
+CANDIDATES_PER_CHUNK = 1 << 17
+
+BACKGROUNDS = ("given", "environment")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The density logit at the start; see the module's formula."""
+
+    scale: float
+    radius: float
+    floor: float
+    offset: float
+
+    def logit(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, " m"]:
+        falloff = (1 - length(points) / self.radius).clamp_min(self.floor)
+        return self.scale * falloff + self.offset
+
+    def gradient(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
+        """d logit / d points: along -x where the floor is not reached, else 0."""
+        distance = length(points)
+        slope = torch.where(1 - distance / self.radius > self.floor, -self.scale / self.radius, 0.0)
+        return points * (slope / distance)
+
+
+@dataclass(frozen=True)
+class NerfSettings:
+    """Preset data. `samples` is their number along a diameter of the ball of `radius`.
+
+    half_width: the grid spans [-half_width, half_width]^3; keep the ball off its last half cell.
+    """
+
+    head: str
+    grid: HashGridSettings
+    radius: float
+    half_width: float
+    samples: int
+    density_scale: float
+    colour_scale: float
+    blob: Blob
+    occupancy: OccupancySettings
+    background: str
+    orientation: Schedule
+    sparsity: Schedule
+    opaque: Schedule
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("head", self.head, HEADS),
+            ("background", self.background, BACKGROUNDS),
+        ):
+            if value not in known:
+                raise ValueError(f"nerf {name}: {value!r} is not one of {', '.join(known)}")
+        if not 0 < self.radius <= self.half_width or self.samples < 1:
+            raise ValueError("nerf: needs 0 < radius <= half_width and samples >= 1")
+        for schedule in self.schedules.values():
+            regularizers.schedule_value(schedule, 0)
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        return {name: getattr(self, name) for name in regularizers.REGULARIZERS}
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> "NerfSettings":
+        """Settings from preset data; missing and unknown keys are errors that name them."""
+        parts = {"grid": HashGridSettings, "blob": Blob, "occupancy": OccupancySettings}
+        values = _checked("nerf", cls, data)
+        for name, part in parts.items():
+            values[name] = part(**_checked(f"nerf.{name}", part, values[name]))
+        return cls(**values)
+
+
+def _checked(place: str, kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
+    if missing or unknown:
+        raise ValueError(f"{place}: missing keys {missing}, unknown keys {unknown}")
+    return dict(data)
+
+
+class Nerf(nn.Module):
+    """The scene; `state_dict` holds parameters and occupancy, all that resuming needs."""
+
+    def __init__(self, settings: NerfSettings, generator: torch.Generator) -> None:
+        super().__init__()
+        self.settings = settings
+        self.head: SumHead | MlpHead = HEADS[settings.head](settings.grid, generator)
+        self.environment = None
+        if settings.background == "environment":
+            self.environment = EnvironmentMap(generator)
+        self.occupancy = Occupancy(settings.occupancy, settings.radius)
+        self.occupancy.update(self.density)
+
+    def density_logit(self, points: Float[Tensor, "3 m"], raw: Float[Tensor, " m"]) -> Tensor:
+        return self.settings.density_scale * raw + self.settings.blob.logit(points)
+
+    def density(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, " m"]:
+        """sigma, per unit length, at points of the ball."""
+        return F.softplus(self.density_logit(points, self.head(self._unit_cube(points))[0]))
+
+    def normals(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
+        """Unit vectors against the density's gradient; differentiable in the parameters."""
+        slope = self.head.density_gradient(self._unit_cube(points)) / (2 * self.settings.half_width)
+        return unit(-self.settings.density_scale * slope - self.settings.blob.gradient(points))
+
+    def render(
+        self,
+        cameras: Cameras,
+        *,
+        height: int,
+        width: int,
+        generator: torch.Generator | None = None,
+        background: Float[Tensor, "b 3"] | None = None,
+        shading: str = "albedo",
+    ) -> Rendering:
+        """Views over `background`, or over the learned environment where none is given.
+
+        Normals are computed without gradients always, with gradients only when the shading or the
+        orientation term needs them. Raises ValueError for an unknown shading, or without either
+        kind of background.
+        """
+        if shading not in SHADINGS:
+            raise ValueError(f"unknown shading {shading!r}; known: {', '.join(SHADINGS)}")
+        origins, directions = (
+            x.reshape(-1, 3).t().contiguous() for x in rays(cameras, height, width)
+        )
+        jitter = torch.full_like(origins[0], 0.5)
+        if generator is not None:
+            jitter = torch.rand(len(jitter), generator=generator).to(jitter.device)
+        chunk = origins.shape[1]
+        if not torch.is_grad_enabled():
+            chunk = max(CANDIDATES_PER_CHUNK // self.settings.samples, 1)
+        parts = [
+            self._ray_totals(o, d, j, shading)
+            for o, d, j in zip(
+                origins.split(chunk, 1),
+                directions.split(chunk, 1),
+                jitter.split(chunk),
+                strict=True,
+            )
+        ]
+        shape = (len(cameras), height, width)
+        totals = {
+            name: torch.cat([part[name] for part in parts], 1).unflatten(1, shape).transpose(0, 1)
+            for name in parts[0]
+        }
+        behind = self._background(directions, background, shape)
+        alpha, normal = totals["alpha"], totals.get("normal")
+        return Rendering(
+            rgb=totals["rgb"] + (1 - alpha) * behind,
+            alpha=alpha,
+            depth=totals["depth"] / alpha.detach().clamp_min(1e-6),
+            normal=None if normal is None else F.normalize(normal, dim=1, eps=1e-6),
+            background=behind,
+            terms={name: totals[name] for name in ("orientation",) if name in totals},
+        )
+
+    def _ray_totals(
+        self, origins: Tensor, directions: Tensor, jitter: Tensor, shading: str
+    ) -> dict[str, Float[Tensor, "c r"]]:
+        settings, count = self.settings, origins.shape[1]
+        step = 2 * settings.radius / settings.samples
+        with torch.no_grad():
+            samples = volume.march(
+                origins,
+                directions,
+                jitter,
+                radius=settings.radius,
+                step=step,
+                occupied_radius=float(self.occupancy.extent),
+                occupied=self.occupancy.occupied,
+            )
+        raw = self.head(self._unit_cube(samples.position))
+        tau = F.softplus(self.density_logit(samples.position, raw[0])) * step
+        weights = volume.compositing_weights(tau, samples.ray)
+        normal = self.normals(samples.position) if self._needs_normals(shading) else None
+        colour = SHADINGS[shading](torch.sigmoid(settings.colour_scale * raw[1:]), normal)
+        values = {
+            "rgb": weights * colour,
+            "alpha": weights[None],
+            "depth": (weights.detach() * samples.distance)[None],
+        }
+        if normal is not None:
+            values["normal"] = weights * normal
+            values["orientation"] = regularizers.orientation_term(
+                weights, normal, directions.index_select(1, samples.ray)
+            )[None]
+        totals = volume.ray_sums(torch.cat(list(values.values())), samples.ray, count)
+        sizes = [len(value) for value in values.values()]
+        return dict(zip(values, totals.split(sizes), strict=True))
+
+    def _needs_normals(self, shading: str) -> bool:
+        return (
+            shading == "normal"
+            or not torch.is_grad_enabled()
+            or not regularizers.never_acts(self.settings.orientation)
+        )
+
+    def _background(
+        self, directions: Tensor, given: Tensor | None, shape: tuple[int, int, int]
+    ) -> Float[Tensor, "b 3 h w"]:
+        if given is not None:
+            return given[:, :, None, None].expand(-1, -1, *shape[1:])
+        if self.environment is None:
+            raise ValueError("nerf with background: given, rendered without a background")
+        return self.environment(directions).unflatten(1, shape).transpose(0, 1)
+
+    def _unit_cube(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
+        return points / (2 * self.settings.half_width) + 0.5
+
+    def parameter_groups(self, learning_rates: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Groups grid, head (the mlp head's) and background (the environment's), where present.
+
+        Raises ValueError when a group has no learning rate, or a rate no such group.
+        """
+        groups = {
+            "grid": list(self.head.grid.parameters()),
+            "head": [p for name, p in self.head.named_parameters() if not name.startswith("grid.")],
+            "background": [] if self.environment is None else list(self.environment.parameters()),
+        }
+        present = {name: params for name, params in groups.items() if params}
+        missing, unknown = set(present) - set(learning_rates), set(learning_rates) - set(groups)
+        if missing or unknown:
+            raise ValueError(
+                f"learning rates: none for {sorted(missing)}, no group {sorted(unknown)}"
+            )
+        return [{"name": n, "params": p, "lr": learning_rates[n]} for n, p in present.items()]
+
+    def regularization(self, rendering: Rendering, step: int) -> dict[str, Float[Tensor, ""]]:
+        """Orientation, sparsity and opacity terms times their weights at this step."""
+        return regularizers.weighted_terms(rendering, self.settings.schedules, step)
+
+    def after_step(self, step: int, generator: torch.Generator) -> None:
+        """Look at the density again every `occupancy.interval` steps."""
+        if (step + 1) % self.settings.occupancy.interval == 0:
+            self.occupancy.update(self.density, generator)
