@@ -52,7 +52,7 @@ def write_bank(
         "shapes": list(names),
         "colours": palette,
         "degradations": list(DEGRADATIONS),
-        "view_thresholds": {"front": 45.0, "back": 45.0, "overhead": 60.0},
+        "view_thresholds_deg": {"front": 45.0, "back": 45.0, "overhead": 60.0},
         "size": size,
     }
     write_json(folder / "world.json", world)

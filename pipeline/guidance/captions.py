@@ -53,7 +53,7 @@ def load_world(path: Path) -> World:
     raw = read_json(path)
     check_schema(raw.get("schema_version"), path)
     try:
-        thresholds = raw["view_thresholds"]
+        thresholds = raw["view_thresholds_deg"]
         return World(
             shapes=tuple(raw["shapes"]),
             colours=tuple(raw["colours"]),
