@@ -108,18 +108,18 @@ def check_distinct(prompts: Iterable[Prompt], *, where: str) -> None:
     by_text: dict[str, Prompt] = {}
     by_id: dict[str, Prompt] = {}
     for prompt in prompts:
-        twin = by_text.setdefault(prompt.text.casefold(), prompt)
-        if twin is not prompt:
+        text = prompt.text.casefold()
+        if text in by_text:
             raise PromptError(
-                f"{where}: prompts {twin.text!r} and {prompt.text!r} are equal but for case: "
-                "remove one"
+                f"{where}: prompts {by_text[text].text!r} and {prompt.text!r} are equal but for "
+                "case: remove one"
             )
-        twin = by_id.setdefault(prompt.prompt_id, prompt)
-        if twin is not prompt:
+        if prompt.prompt_id in by_id:
             raise PromptError(
-                f"{where}: prompts {twin.text!r} and {prompt.text!r} share the id "
-                f"{prompt.prompt_id!r}: reword one"
+                f"{where}: prompts {by_id[prompt.prompt_id].text!r} and {prompt.text!r} share the "
+                f"id {prompt.prompt_id!r}: reword one"
             )
+        by_text[text] = by_id[prompt.prompt_id] = prompt
 
 
 def check_length(prompts: Iterable[Prompt], count_tokens: Callable[[str], int], limit: int) -> None:
