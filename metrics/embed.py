@@ -4,51 +4,22 @@
         --candidates toy81 --strict-views front side back --strict-extra toy_blobs \
         --backgrounds grey white --texts OUT/texts.npz --runs DIR ...
 
-Writes `embeddings.npz` into each run folder: `embedding` (n, d) fp32 unit rows, one a (view, background),
-with `view`, `background` and `image_sha256` beside them; a failed run has no rows. Writes the captions'
-embeddings to --texts: `embedding` (m, d) and `text`. Both name model, weights' checksum and preprocessing,
-so that scores are computed from files alone and can refuse pictures that were rendered again since.
+Writes `embeddings.npz` into each run folder and the captions' embeddings to --texts, in the formats
+of metrics.embeddings. A failed run has no rows.
 """
 
 import argparse
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from metrics import candidates, encoders
+from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, write_arrays
 from metrics.runs import VIEWS, Run, composited, read_runs, read_view
-from pipeline.artifacts import SCHEMA_VERSION, ArtifactError, check_schema, sha256, write_bytes
+from pipeline.artifacts import sha256
 
-BACKGROUNDS: dict[str, float] = {"grey": 0.5, "white": 1.0, "black": 0.0}
 RUNS_AT_ONCE = 16  # pictures held in memory: 16 runs x 4 views x 3 backgrounds x 512^2 is 150 MB
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> Path:
-    """`path` holds named arrays as npz, byte for byte the same for the same arrays."""
-    buffer = io.BytesIO()
-    np.savez(buffer, schema_version=np.array(SCHEMA_VERSION), **arrays)
-    return write_bytes(path, buffer.getvalue())
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays `names` of an npz file. Raises ArtifactError when it is missing, broken or old."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such file; run metrics.embed") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(
-            f"{path}: not an npz file ({error}); delete it and embed again"
-        ) from error
-    check_schema(str(arrays.get("schema_version")), path)
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise ArtifactError(f"{path}: lacks {', '.join(missing)}; delete it and embed again")
-    return arrays
 
 
 def identity(encoder: encoders.Encoder) -> dict[str, np.ndarray]:
@@ -75,7 +46,7 @@ def embed_runs(
     for run in runs:
         here = [] if run.failed else labels
         write_arrays(
-            run.folder / "embeddings.npz",
+            run.folder / EMBEDDINGS,
             {
                 "embedding": rows[start : start + len(here)].astype(np.float32),
                 "view": np.array([view for view, _ in here], dtype=np.str_),

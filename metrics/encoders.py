@@ -38,7 +38,7 @@ class EncoderError(RuntimeError):
 class Encoder:
     """A loaded model with its own preprocessing and tokenizer, and what identifies them."""
 
-    model: "torch.nn.Module"
+    model: Any
     preprocess: Callable[[Any], "torch.Tensor"]
     tokenizer: Any
     model_id: str
@@ -139,7 +139,7 @@ def check_caption(encoder: Encoder, text: str) -> None:
             f"{encoder.model_id}: caption of {count} tokens, at most {limit} fit: {text!r}; "
             "shorten it"
         )
-    inner = getattr(encoder.tokenizer, "tokenizer", None)
+    inner: Any = getattr(encoder.tokenizer, "tokenizer", None)
     unknown = None if inner is None else inner.unk_token_id
     if unknown is None or unknown not in inner(text).input_ids:
         return

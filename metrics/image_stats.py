@@ -5,6 +5,7 @@ These numbers describe: none has a better end, and a failed run has none.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -44,7 +45,7 @@ def chroma(rgba: Float[np.ndarray, "h w 4"]) -> float:
 def clipped(rgba: Float[np.ndarray, "h w 4"]) -> float:
     """Share of the object's pixels with a channel at either end of its range, in [0, 1]."""
     inside = rgba[rgba[..., 3] >= SILHOUETTE][:, :3]
-    return _mean(((inside <= CLIPPED) | (inside >= 1.0 - CLIPPED)).any(axis=-1))
+    return _mean(np.any((inside <= CLIPPED) | (inside >= 1.0 - CLIPPED), axis=-1))
 
 
 def sharpness(rgba: Float[np.ndarray, "h w 4"]) -> float:
@@ -84,5 +85,5 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Any) -> float:
     return float(values.mean(dtype=np.float64)) if values.size else 0.0

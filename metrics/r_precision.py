@@ -31,6 +31,8 @@ _HITS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "expected": lambda above, equal, k: np.clip((k - above) / equal, 0.0, 1.0),
 }
 
+TIES = tuple(_RANKS)
+
 
 def ranks(
     scores: Float[np.ndarray, "queries candidates"],

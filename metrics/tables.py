@@ -31,20 +31,24 @@ _GROUP = ["preset", "stage", "metric", "protocol_id"]
 
 
 def base(metric: str) -> str:
-    """The metric without what says where it was measured: `r_at_1_object`, `r_at_1@white` ->
-    `r_at_1`.
-    """
+    """The metric without what says where it was measured: `r_at_1` of `r_at_1_object@white`."""
     return metric.split("@")[0].removesuffix("_object")
+
+
+def of_whole(metric: str) -> str:
+    """The name of a metric's object rows: `r_at_1_object@white` for `r_at_1@white`."""
+    name, at, background = metric.partition("@")
+    return f"{name}_object{at}{background}"
 
 
 def measured(scores: "pandas.DataFrame") -> "pandas.DataFrame":
     """`scores` to be summarised: applicable, and the object rows of per-view metrics renamed."""
     of_object = scores["view"] == "object"
-    repeated = of_object & scores["metric"].isin([*AVERAGED, *DESCRIPTIVE])
+    repeated = of_object & scores["metric"].map(base).isin(AVERAGED)
     kept = scores[(scores["status"] != "not applicable") & ~repeated].copy()
     per_view = set(kept.loc[kept["view"] != "object", "metric"])
     renamed = (kept["view"] == "object") & kept["metric"].isin(per_view)
-    kept.loc[renamed, "metric"] = kept.loc[renamed, "metric"] + "_object"
+    kept.loc[renamed, "metric"] = kept.loc[renamed, "metric"].map(of_whole)
     return kept
 
 
@@ -69,7 +73,7 @@ def summary(
 
     rows: list[dict[str, Any]] = []
     for key, group in measured(scores).groupby([*_GROUP, "column"], sort=True):
-        names = dict(zip([*_GROUP, "column"], key, strict=True))
+        names: dict[str, Any] = dict(zip([*_GROUP, "column"], key, strict=True))
         runs = group[["prompt_id", "seed", "status"]].drop_duplicates()
         failed = int((runs["status"] == "failed").sum())
         for population, chosen in populations(names["metric"], group).items():
@@ -94,9 +98,9 @@ def pairs(scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0) -> 
     found: list[dict[str, Any]] = []
     rows = measured(scores)
     for key, group in rows[~rows["metric"].isin(REFERENCES)].groupby(_GROUP, sort=True):
-        names = dict(zip(_GROUP, key, strict=True))
+        names: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
         counted = next(iter(populations(names["metric"], group).values()))
-        means = {column: prompt_means(rows) for column, rows in counted.groupby("column")}
+        means = {str(column): prompt_means(rows) for column, rows in counted.groupby("column")}
         family = [
             {**names, **_pair(means[a], means[b], (*map(str, key), a, b), level, seed)}
             | {"column_a": a, "column_b": b}

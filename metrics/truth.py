@@ -25,7 +25,6 @@ from pipeline.artifacts import ArtifactError, check_schema, load_safetensors, re
 SILHOUETTE = 0.5  # alpha from which a pixel belongs to the object
 GREY = 0.5  # colours are compared over mid-grey, as far from white as from black
 LARGEST_PSNR = 60.0  # dB; 8-bit rounding alone gives 58.9
-SAME_SIDES = (
     1e-4  # mean squared difference of front and back below which an object has no front (40 dB)
 )
 
@@ -34,12 +33,16 @@ Silhouettes = Bool[np.ndarray, "instances offsets views h w"]
 
 @dataclass(frozen=True)
 class World:
-    """What `world.json` beside the truth files says: `objects[caption] = (shape, colour)`."""
+    """What `world.json` beside the truth files says: `objects[caption] = (shape, colour)`.
+
+    `directional` are the shapes with a front, all of them where the file does not say.
+    """
 
     folder: Path
     shapes: tuple[str, ...]
     colours: Mapping[str, tuple[float, float, float]]
     objects: Mapping[str, tuple[str, str]]
+    directional: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Truth:
     base: Float[np.ndarray, "instances offsets views 4 h w"]
     tint: Float[np.ndarray, "instances offsets views 1 h w"]
     shade: Float[np.ndarray, "#instances #offsets #views 3 1 1"]
+
+    @property
+    def size(self) -> int:
+        """Pixels along a side of each view."""
+        return int(self.base.shape[-1])
 
     @property
     def silhouettes(self) -> Silhouettes:
@@ -75,22 +83,34 @@ def read_world(folder: Path | str) -> World:
         for shape in shapes
         for colour in colours
     }
-    return World(folder=Path(folder), shapes=shapes, colours=colours, objects=objects)
+    return World(
+        folder=Path(folder),
+        shapes=shapes,
+        colours=colours,
+        objects=objects,
+        directional=tuple(described.get("directional", shapes)),
+    )
 
 
-def read_truth(world: World, shape: str, *, size: int) -> Truth:
-    """The truth of `shape`, area-averaged to `size` pixels. Raises ArtifactError."""
+def read_truth(world: World, shape: str, *, at_most: int | None) -> Truth:
+    """The truth of `shape`, area-averaged to `at_most` pixels if wider. Raises ArtifactError.
+
+    Views that have more pixels than the truth are compared at the truth's size.
+    """
     path = world.folder / f"{shape}.safetensors"
     tensors, _ = load_safetensors(path)
-    missing = [name for name in ("base", "tint", "shade") if name not in tensors]
+    missing = [name for name in ("base", "tint", "shade", "azimuth_deg") if name not in tensors]
     if missing:
         raise ArtifactError(f"{path}: lacks {', '.join(missing)}; write the truth again")
     base, tint = (tensors[name].numpy().astype(np.float32) / 255.0 for name in ("base", "tint"))
-    if base.ndim != 6 or base.shape[2:4] != (len(VIEWS), 4) or base.shape[-1] < size:
+    if base.ndim != 6 or base.shape[2:4] != (len(VIEWS), 4):
         raise ArtifactError(
             f"{path}: base has shape {base.shape}, expected (instances, offsets, {len(VIEWS)}, 4, "
-            f"s, s) with s >= {size}; write the truth again at the size of the views"
+            "s, s); write the truth again"
         )
+    if tensors["azimuth_deg"].tolist() != list(VIEWS.values()):
+        raise ArtifactError(f"{path}: its views are not {', '.join(VIEWS)}; write the truth again")
+    size = base.shape[-1] if at_most is None else min(at_most, base.shape[-1])
     shade = tensors["shade"].numpy().astype(np.float32)
     leading = shade.shape[:-1]
     shade = shade.reshape(*leading, *([1] * (3 - len(leading))), 3, 1, 1)
@@ -101,7 +121,7 @@ def read_truth(world: World, shape: str, *, size: int) -> Truth:
 
 
 def premultiplied(
-    views: Float[np.ndarray, "views h w 4"], *, size: int
+    views: Float[np.ndarray, "views h h 4"], *, size: int
 ) -> Float[np.ndarray, "views 4 s s"]:
     """Views with straight alpha as the truth stores them: premultiplied, channels first, `size`
     pixels.
@@ -143,18 +163,15 @@ def psnr(views: Float[np.ndarray, "views 4 s s"], truth: Truth, colour: Any) -> 
 
 def front_told_from_back(
     views: Float[np.ndarray, "views 4 s s"], truth: Truth, colour: Any
-) -> float | None:
+) -> float:
     """1 when front is nearer to the true front than to the true back, and back the other way round.
 
     Nearness is the mean squared difference over grey of the whole picture, least over instances
-    and offsets. A face on both sides, or an object turned round, gives 0. None for objects whose
-    true front and back look alike.
+    and offsets. A face on both sides, or an object turned round, gives 0.
     """
     names = list(VIEWS)
     front, back = names.index("front"), names.index("back")
     true = truth.over_grey(colour)
-    if float(((true[:, :, front] - true[:, :, back]) ** 2).mean()) < SAME_SIDES:
-        return None
     found = _on_grey(views[:, :3], views[:, 3:])
 
     def distance(seen: int, side: int) -> float:
@@ -184,7 +201,7 @@ def wrong_shape_iou(
 
 def ball_iou(truth: Truth) -> Float[np.ndarray, " views"]:
     """Another floor: IoU a view of the best ball about the origin, where every run starts."""
-    size = truth.base.shape[-1]
+    size = truth.size
     centre = (np.arange(size) + 0.5) / size - 0.5
     distance = np.hypot(centre[:, None], centre[None, :])
     discs = [distance <= radius / size for radius in np.arange(0.5, 0.75 * size, 0.5)]
