@@ -25,8 +25,6 @@ from pipeline.artifacts import ArtifactError, check_schema, load_safetensors, re
 SILHOUETTE = 0.5  # alpha from which a pixel belongs to the object
 GREY = 0.5  # colours are compared over mid-grey, as far from white as from black
 LARGEST_PSNR = 60.0  # dB; 8-bit rounding alone gives 58.9
-    1e-4  # mean squared difference of front and back below which an object has no front (40 dB)
-)
 
 Silhouettes = Bool[np.ndarray, "instances offsets views h w"]
 
