@@ -89,9 +89,10 @@ def test_the_state_given_is_not_changed_in_place():
     assert state["sum_of_squares"] == 0
 
 
-def test_norms_do_not_overflow_in_single_precision():
+@pytest.mark.parametrize("function", [step, ema])
+def test_norms_do_not_overflow_in_single_precision(function):
     """The square of 1e25 is beyond float32, though 1e25 is not."""
-    normalized, _ = step(torch.full((1, 3, 8, 8), 1e25), initial_state(), steps=1)
+    normalized, _ = function(torch.full((1, 3, 8, 8), 1e25), initial_state(), steps=1)
     assert normalized.norm().item() == pytest.approx(1, rel=1e-6)
 
 
