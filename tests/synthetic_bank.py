@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline.artifacts import save_safetensors, write_json
+from pipeline.guidance.mixture import Mixture
 
 SHAPES = ("car", "house", "snowman", "duck", "robot", "chair", "tree", "mushroom", "rocket")
 COLOURS = {
@@ -107,3 +108,15 @@ def _degraded(
     tensors["shape"], tensors["colour"] = shape.int(), colour.int()
     tensors["kind"] = (torch.arange(count) % len(DEGRADATIONS)).int()
     return tensors
+
+
+def component_means(mixture: Mixture, background: torch.Tensor) -> torch.Tensor:
+    """Every component's mean over the background, asked for one at a time; (n, 3 * s * s)."""
+    total = torch.zeros(len(mixture.components.prior), 1, 3, mixture.world.size**2)
+    total = total.to(mixture.alphas_cumprod)
+    eye = torch.eye(len(total), dtype=total.dtype)[:, None]
+    split = eye.split([group.squared.numel() for group in mixture.groups], -1)
+    for group, weights in zip(mixture.groups, split, strict=True):
+        group.add_means(total, weights, background[None].to(total))
+    empty = (2.0 * background - 1.0)[:, None].to(total)
+    return (empty + total[:, 0]).flatten(1)

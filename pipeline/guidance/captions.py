@@ -111,9 +111,9 @@ def view_indices(
     azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"], world: World
 ) -> Int[Tensor, " n"]:
     """The index in VIEWS of each camera (degrees); seen from overhead, azimuth does not matter."""
-    side = (azimuth + 180.0) % 360.0 - 180.0
+    turn = (azimuth + 180.0) % 360.0 - 180.0
     index = torch.full(azimuth.shape, VIEWS.index("side"), device=azimuth.device)
-    index[side.abs() < world.front] = VIEWS.index("front")
-    index[side.abs() > world.back] = VIEWS.index("back")
+    index[turn.abs() < world.front] = VIEWS.index("front")
+    index[turn.abs() > 180.0 - world.back] = VIEWS.index("back")
     index[elevation > world.overhead] = VIEWS.index("overhead")
     return index

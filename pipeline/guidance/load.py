@@ -39,7 +39,17 @@ def _mixture(settings: Mapping[str, Any], bank: Path | None, prompt: str, device
 
     if bank is None:
         raise ArtifactError("the mixture prior needs --bank, the folder the bank rule writes")
-    return load(bank, prompt=prompt, device=device, **settings)
+    return load(
+        bank,
+        prompt=prompt,
+        null=settings["null_prompt"],
+        component_std=settings["component_std"],
+        own_count=settings["own_count"],
+        others_per_caption=settings["others_per_caption"],
+        degraded_mass=settings["degraded_mass"],
+        generator=torch.Generator().manual_seed(settings["seed"]),
+        device=device,
+    )
 
 
 def _residual(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:

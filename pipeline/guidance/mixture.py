@@ -86,9 +86,11 @@ class Mixture:
         y = _without_background(x_t, a, background)
         weights = torch.softmax(_log(conds) + self._log_ratios(y, a, variance, background), -1)
         mean = torch.zeros(*conds.shape[:2], *y.shape[1:], dtype=y.dtype, device=y.device)
+        # also keeps denormal numbers, which are slow, out of the products
+        weights = torch.where(weights < NEGLIGIBLE / weights.shape[-1], 0.0, weights)
         split = weights.split([group.squared.numel() for group in self.groups], -1)
         for group, share in zip(self.groups, split, strict=True):
-            group.add_means(mean, share, background, NEGLIGIBLE / weights.shape[-1])
+            group.add_means(mean, share, background)
         sigma = (1.0 - a.square()).sqrt()
         eps = (sigma / variance)[:, None, None] * (y - a[:, None, None] * mean)
         return eps.view(len(conds), *x_t.shape)

@@ -53,11 +53,10 @@ class Renders:
         total: Float[Tensor, "k b 3 hw"],
         weights: Float[Tensor, "k b n"],
         background: Float[Tensor, "b 3"],
-        negligible: float,
     ) -> None:
-        """Adds sum_i weights_i d_i to `total`, without renders whose weights are all negligible."""
+        """Adds sum_i weights_i d_i to `total`; renders whose weights are all zero cost nothing."""
         table = weights.unflatten(-1, self.squared.shape)  # (k, b, R, C)
-        kept = torch.nonzero(table.amax((0, 1, 3)) >= negligible).flatten()
+        kept = torch.nonzero(table.amax((0, 1, 3))).flatten()
         if not len(kept):
             return
         features, tint, rgb = self.features, self.tint, self.rgb
