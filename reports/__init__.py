@@ -1,0 +1,1 @@
+"""Pages, figures and contact sheets made from finished run folders and tables."""

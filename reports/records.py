@@ -1,0 +1,196 @@
+"""Finished runs and tables, read from disk as plain records; nothing here computes a score.
+
+A run folder is `<runs>/<task>/<column>/<prompt_id>/seed<k>/<stage>/` with a run.json; its pictures lie in
+`views/` and beside it. Whatever a page says about a run comes from that file, never from the folder's name.
+"""
+
+import functools
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import ArtifactError, check_schema, read_json, read_table, sha256
+
+if TYPE_CHECKING:
+    import pandas
+
+VIEWS = ("front", "left", "back", "right")
+TABLES = ("scores", "summary", "pairs", "traces")
+SOURCES = ("pipeline", "methods", "prompts")  # what decides a run's result, presets apart
+
+
+class ReportError(RuntimeError):
+    """A page or figure that cannot be made; the message names what is missing and the remedy."""
+
+
+@dataclass(frozen=True)
+class Turntable:
+    """A sprite sheet: frame i stands in row i // columns, column i % columns, seen from azimuths[i]."""
+
+    path: Path
+    frames: int
+    columns: int
+    azimuths: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.json and where it lies. `record` is the file's content."""
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """(column, prompt_id, seed)."""
+        return self.record["column"], self.record["prompt_id"], int(self.record["seed"])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended in a scientific failure; its pictures are then placeholders."""
+        return self.record["status"] != "ok"
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall-clock seconds of the whole run, or None where it does not say."""
+        return _total(self.record.get("seconds"))
+
+    @property
+    def evaluations(self) -> float | None:
+        """Denoiser evaluations of every kind together (one image, one condition each), or None."""
+        return _total(self.record.get("evaluations"))
+
+    def picture(self, view: str, kind: str = "") -> Path | None:
+        """The image of `view` (`kind` "normal" or "depth"; "" = colour), or None when there is none."""
+        path = self.folder / "views" / (f"{view}_{kind}.png" if kind else f"{view}.png")
+        return path if path.exists() else None
+
+    def beside(self, name: str) -> Path | None:
+        """The file `name` of the run folder, or None when there is none."""
+        path = self.folder / name
+        return path if path.exists() else None
+
+    def turntable(self) -> Turntable | None:
+        """The sprite sheet, or None. Raises ReportError when its description does not fit."""
+        path, described = self.beside("turntable.webp"), self.beside("views/views.json")
+        if path is None or described is None:
+            return None
+        meta = read_json(described)
+        try:
+            azimuths = tuple(float(a) for a in meta["azimuths"])
+            table = Turntable(path, int(meta["frames"]), int(meta["columns"]), azimuths)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ReportError(
+                f"{described}: no turntable description ({error}); rerun render_views"
+            ) from error
+        if table.frames != len(azimuths) or table.columns < 1:
+            raise ReportError(f"{described}: {table.frames} frames but {len(azimuths)} azimuths")
+        return table
+
+
+def _total(parts: Any) -> float | None:
+    if isinstance(parts, Mapping):
+        numbers = [v for v in parts.values() if isinstance(v, int | float)]
+        return float(sum(numbers)) if numbers else None
+    return float(parts) if isinstance(parts, int | float) and math.isfinite(parts) else None
+
+
+REQUIRED = ("status", "preset", "column", "stage", "prompt", "prompt_id", "seed")
+
+
+def find_runs(root: Path, *, task: str, columns: Sequence[str] | None = None) -> list[Run]:
+    """Every run of `task` below `root`, of `columns` if given, sorted by folder.
+
+    Raises ReportError when there is none and ArtifactError for a broken run.json.
+    """
+    base = Path(root) / task
+    runs = [read_run(path.parent) for path in sorted(base.glob("*/*/seed*/*/run.json"))]
+    runs = [run for run in runs if columns is None or run.record["column"] in columns]
+    if not runs:
+        of = f" of {', '.join(columns)}" if columns else ""
+        raise ReportError(f"{base}: no finished run{of}; run the workflow for this preset first")
+    return runs
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises ArtifactError when its run.json is broken, of another schema, or lacks keys."""
+    path = Path(folder) / "run.json"
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ArtifactError(f"{path}: not a run record; delete the folder and run again")
+    check_schema(record.get("schema_version"), path)
+    missing = [name for name in REQUIRED if name not in record]
+    if missing:
+        raise ArtifactError(f"{path}: lacks {', '.join(missing)}; delete the folder and run again")
+    return Run(Path(folder), record)
+
+
+def choose_stage(runs: Sequence[Run], stage: str | None) -> list[Run]:
+    """The runs of one stage, so that each (column, prompt, seed) occurs once. Raises ReportError."""
+    stages = list(dict.fromkeys(run.record["stage"] for run in runs))
+    if stage is None and len(stages) > 1:
+        raise ReportError(
+            f"these runs have the stages {', '.join(stages)}; choose one with --stage"
+        )
+    chosen = [run for run in runs if run.record["stage"] == (stage or stages[0])]
+    if not chosen:
+        raise ReportError(f"no run of stage {stage}; there are {', '.join(stages)}")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one preset and the sha256 of each file."""
+
+    scores: "pandas.DataFrame"
+    summary: "pandas.DataFrame"
+    pairs: "pandas.DataFrame"
+    traces: "pandas.DataFrame | None"
+    protocols: Mapping[str, Any]
+    checksums: Mapping[str, str]
+
+
+def read_tables(folder: Path) -> Tables:
+    """The tables in `folder`; traces.parquet and protocols.json may be absent. Raises ArtifactError."""
+    folder = Path(folder)
+    present = [name for name in TABLES if name != "traces" or (folder / "traces.parquet").exists()]
+    frames = {name: read_table(folder / name, name) for name in present}
+    described = folder / "protocols.json"
+    files = [folder / f"{name}.parquet" for name in present]
+    files += [described] if described.exists() else []
+    return Tables(
+        scores=frames["scores"],
+        summary=frames["summary"],
+        pairs=frames["pairs"],
+        traces=frames.get("traces"),
+        protocols=read_json(described) if described.exists() else {},
+        checksums={path.name: sha256(path) for path in files},
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def sources_differ(commit: str) -> bool | None:
+    """Whether the sources that decide a result have changed since `commit`; None where git cannot tell."""
+    here = Path(__file__).resolve().parent.parent
+    command = ["git", "-C", str(here), "diff", "--quiet", commit, "--", *SOURCES]
+    try:
+        code = subprocess.run(command, capture_output=True, check=False).returncode
+    except OSError:
+        return None
+    return {0: False, 1: True}.get(code)
+
+
+def source_remark(run: Run) -> str:
+    """ "" when `run` was made by the sources as they stand, else what is known about the difference."""
+    commit = str(run.record.get("commit") or "")
+    if run.record.get("dirty"):
+        return "made with uncommitted changes"
+    if not commit or commit.startswith("-"):
+        return "made by sources of unknown version"
+    differ = sources_differ(commit)
+    if differ is None:
+        return f"made by commit {commit[:10]}, which cannot be compared with the present sources"
+    return f"made by other sources (commit {commit[:10]})" if differ else ""

@@ -1,0 +1,328 @@
+"""The tables of a page: one row per column of the comparison, one cell per number, each with its protocol.
+
+Readings of one metric under different protocols are different numbers and never share a table column. A
+reading is per object when its scores stand under view "object", else per view.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reports.records import Run, Tables
+
+INTENT_TO_TREAT, COMPLETERS = "intent_to_treat", "completers"
+TOO_SMALL = "n too small to rank"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: value * scale with `decimals`, under `label`, explained by `help`."""
+
+    group: str
+    label: str
+    help: str
+    scale: float = 1.0
+    decimals: int = 1
+    unit: str = ""
+
+    def text(self, value: float | None) -> str:
+        """The value as a reader sees it; an en dash where there is none."""
+        if value is None or not math.isfinite(value):
+            return "–"
+        return f"{value * self.scale:.{self.decimals}f}".replace("-", "−")
+
+
+RETRIEVAL, STRICT, TRUTH = "Retrieval", "Strict retrieval", "Against the true object"
+APPEARANCE, COST, OTHER = "Appearance", "Cost of a run", "Other"
+GROUPS = (RETRIEVAL, STRICT, TRUTH, APPEARANCE, COST, OTHER)
+
+
+def _hit(k: int) -> Metric:
+    text = (
+        f"Share of images whose own prompt is among the first {k} of the candidates by CLIP cosine."
+    )
+    return Metric(RETRIEVAL, f"R@{k}", text, scale=100, decimals=1, unit="%")
+
+
+METRICS: dict[str, Metric] = {
+    "clip_score": Metric(
+        RETRIEVAL, "CLIP score", "250 × cosine between the image's and its prompt's embedding."
+    ),
+    "r_at_1": _hit(1),
+    "r_at_5": _hit(5),
+    "r_at_10": _hit(10),
+    "strict_hit": Metric(
+        STRICT,
+        "hit",
+        "Ranked among every candidate with each view word, and blobs: a hit needs object and view.",
+        scale=100,
+        unit="%",
+    ),
+    "truth_iou": Metric(
+        TRUTH,
+        "IoU",
+        "Silhouette overlap with the true object, best over its instances and a small turn.",
+        decimals=2,
+    ),
+    "truth_psnr": Metric(
+        TRUTH, "PSNR", "Colour error against the true object, best as for IoU.", unit="dB"
+    ),
+    "front_back": Metric(
+        TRUTH,
+        "front ≠ back",
+        "Share of objects whose front view resembles the true front more than the true back.",
+        scale=100,
+        decimals=0,
+        unit="%",
+    ),
+    "chroma": Metric(
+        APPEARANCE, "chroma", "Mean CIELAB chroma of the finished runs: over-saturation raises it."
+    ),
+    "clipped": Metric(
+        APPEARANCE, "clipped", "Share of clipped pixels: over-saturation raises it.", 100, 1, "%"
+    ),
+    "sharpness": Metric(
+        APPEARANCE, "sharpness", "Laplacian energy: over-smoothing lowers it.", decimals=3
+    ),
+    "opacity": Metric(APPEARANCE, "opacity", "Mean opacity of the views.", decimals=2),
+}
+# What a scene that ignores the prompt reaches: the best wrong shape, and the ball a run starts from.
+FLOORS = {"truth_iou": {"wrong shape": "iou_floor", "ball": "iou_ball"}}
+HIDDEN = {"clip_cos", "rank", "strict_rank", "iou_floor", "iou_ball"}
+COSTS = {
+    "seconds": Metric(COST, "seconds", "Wall clock of one run, imports included.", 1, 0, "s"),
+    "evaluations": Metric(
+        COST,
+        "evaluations",
+        "Denoiser evaluations of one run: one image under one condition each, every kind counted.",
+        decimals=0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One table column: a metric under one protocol, per view or per object.
+
+    `name` is the summary's, `metric` that of the scores: `r_at_1_object@white` is a reading of
+    `r_at_1`. `index` is its place among the readings, `note` numbers its protocol on the page.
+    """
+
+    name: str
+    metric: str
+    protocol_id: str
+    level: str
+    shown: Metric
+    index: int = 0
+    note: int = 0
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The heading above the label; what is measured both ways says which."""
+        both = self.shown.group in (RETRIEVAL, STRICT)
+        return f"{self.shown.group}, per {self.level}" if both else self.shown.group
+
+    @property
+    def label(self) -> str:
+        """The metric's label, with the variant of the protocol that its name spells out."""
+        variant = self.name.partition("@")[2]
+        return f"{self.shown.label} ({variant})" if variant else self.shown.label
+
+
+def readings(tables: Tables) -> list[Reading]:
+    """The readings that the summary holds, by group and then in METRICS' order."""
+    names = tables.summary[["metric", "protocol_id"]].drop_duplicates()
+    per_view = set(tables.scores.loc[tables.scores["view"] != "object", "metric"])
+    known = []
+    for row in names.itertuples(index=False):
+        plain = row.metric.partition("@")[0]
+        metric = plain.removesuffix("_object")
+        if metric in HIDDEN:
+            continue
+        level = "view" if plain == metric and metric in per_view else "object"
+        shown = METRICS.get(metric, Metric(OTHER, metric, metric, decimals=3))
+        known.append(Reading(row.metric, metric, row.protocol_id, level, shown))
+    known.sort(key=_place)
+    notes = {name: i + 1 for i, name in enumerate(dict.fromkeys(r.protocol_id for r in known))}
+    return [
+        replace(
+            r,
+            index=i,
+            note=notes[r.protocol_id],
+            protocol=tables.protocols.get(r.protocol_id, {}),
+        )
+        for i, r in enumerate(known)
+    ]
+
+
+def grouped(shown: Sequence[Reading]) -> list[tuple[str, list[tuple[str, list[Reading]]], bool]]:
+    """(title, [(group, readings)], whether the costs follow): the page's two tables of numbers."""
+    retrieval = [r for r in shown if r.shown.group in (RETRIEVAL, STRICT)]
+    rest = [r for r in shown if r.shown.group not in (RETRIEVAL, STRICT)]
+    named = (("Retrieval", retrieval, False), ("Truth, appearance and cost", rest, True))
+    tables = []
+    for title, members, with_costs in named:
+        groups: dict[str, list[Reading]] = {}
+        for reading in members:
+            groups.setdefault(reading.group, []).append(reading)
+        tables.append((title, list(groups.items()), with_costs))
+    return [table for table in tables if table[1] or table[2]]
+
+
+def _place(reading: Reading) -> tuple[int, bool, int, str]:
+    metrics = list(METRICS)
+    metric = metrics.index(reading.metric) if reading.metric in METRICS else len(metrics)
+    both = reading.shown.group in (RETRIEVAL, STRICT)
+    return (
+        GROUPS.index(reading.shown.group),
+        both and reading.level == "object",
+        metric,
+        reading.name,
+    )
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number with its interval as text, and both as positions 0-100 within the table column."""
+
+    text: str
+    interval: str = ""
+    position: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    floors: Mapping[str, tuple[str, float | None]] = field(default_factory=dict)
+
+
+def metrics_table(
+    tables: Tables, shown: Sequence[Reading], *, columns: Sequence[str], population: str
+) -> dict[str, list[Number]]:
+    """column -> one Number per reading, for one population; absent numbers are en dashes.
+
+    What has no intent-to-treat value (appearance: a missing picture has no sharpness) stands for the
+    finished runs in either population.
+    """
+    order = {population: 1, COMPLETERS: 0}
+    chosen = tables.summary[tables.summary["population"].isin(list(order))]
+    ranked = sorted(chosen.itertuples(index=False), key=lambda r: order[r.population])
+    by_key = {(r.column, r.metric, r.protocol_id): r for r in ranked}
+    floors = {(r.column, r.metric): r.mean for r in ranked}
+    result: dict[str, list[Number]] = {column: [] for column in columns}
+    for reading in shown:
+        rows = [by_key.get((column, reading.name, reading.protocol_id)) for column in columns]
+        below = [
+            {
+                name: floors[column, metric]
+                for name, metric in names.items()
+                if (column, metric) in floors
+            }
+            for names in [FLOORS.get(reading.metric, {})]
+            for column in columns
+        ]
+        ends = [v for r in rows if r is not None for v in (r.mean, r.lower, r.upper)]
+        ends += [v for named in below for v in named.values()]
+        span = _span([v for v in ends if math.isfinite(v)])
+        for column, row, named in zip(columns, rows, below, strict=True):
+            result[column].append(_number(row, reading.shown, span, named))
+    return result
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _number(
+    row: Any, shown: Metric, span: tuple[float, float], floors: Mapping[str, float]
+) -> Number:
+    if row is None:
+        return Number("–")
+
+    def place(value: float) -> float | None:
+        if not math.isfinite(value):
+            return None
+        return round(4 + 92 * (value - span[0]) / (span[1] - span[0]), 1)
+
+    finite = math.isfinite(row.lower) and math.isfinite(row.upper)
+    return Number(
+        shown.text(row.mean),
+        f"{shown.text(row.lower)} – {shown.text(row.upper)}" if finite else "no interval",
+        place(row.mean),
+        place(row.lower),
+        place(row.upper),
+        {name: (shown.text(value), place(value)) for name, value in floors.items()},
+    )
+
+
+def costs(runs: Sequence[Run], columns: Sequence[str]) -> dict[str, list[Number]]:
+    """column -> mean and range over its runs of seconds and of denoiser evaluations."""
+    result: dict[str, list[Number]] = {}
+    for column in columns:
+        own = [run for run in runs if run.key[0] == column]
+        kinds = ([run.seconds for run in own], [run.evaluations for run in own])
+        result[column] = [
+            _range([v for v in values if v is not None], shown)
+            for values, shown in zip(kinds, COSTS.values(), strict=True)
+        ]
+    return result
+
+
+def _range(values: Sequence[float], shown: Metric) -> Number:
+    if not values:
+        return Number("–")
+    mean, low, high = sum(values) / len(values), shown.text(min(values)), shown.text(max(values))
+    return Number(f"{mean:,.0f}", f"{low} – {high}" if low != high else "every run")
+
+
+def counts(tables: Tables, columns: Sequence[str]) -> dict[str, dict[str, int]]:
+    """column -> n_prompts, n_runs, n_failed of the intent-to-treat population; zeros if it has none."""
+    chosen = tables.summary[tables.summary["population"] == INTENT_TO_TREAT]
+    names = ("n_prompts", "n_runs", "n_failed")
+    result = {}
+    for column in columns:
+        rows = chosen[chosen["column"] == column]
+        result[column] = {name: int(rows[name].max()) if len(rows) else 0 for name in names}
+    return result
+
+
+def verdicts(
+    tables: Tables, shown: Sequence[Reading], *, columns: Sequence[str]
+) -> dict[str, Any] | None:
+    """The pairwise comparisons as rows (reading) x pairs, and one sentence on what n allows; or None."""
+    pairs = tables.pairs
+    pairs = pairs[pairs["column_a"].isin(columns) & pairs["column_b"].isin(columns)]
+    if pairs.empty:
+        return None
+    names = list(dict.fromkeys(zip(pairs["column_a"], pairs["column_b"], strict=True)))
+    by_key = {
+        (r.metric, r.protocol_id, r.column_a, r.column_b): r for r in pairs.itertuples(index=False)
+    }
+    rows = []
+    for reading in shown:
+        cells = [by_key.get((reading.name, reading.protocol_id, *name)) for name in names]
+        if any(cell is not None for cell in cells):
+            rows.append((reading, [_verdict(cell, reading.shown) for cell in cells]))
+    smallest = float(pairs["smallest_p"].max())
+    n = int(pairs["n_prompts"].min())
+    small = int((pairs["verdict"] == TOO_SMALL).sum())
+    return {"pairs": names, "rows": rows, "smallest_p": f"{smallest:.2g}", "n": n} | {
+        "all_small": small == len(pairs),
+        "any_small": small > 0,
+        "holm": f"{min(1.0, smallest * len(names)):.2g}",
+    }
+
+
+def _verdict(row: Any, shown: Metric) -> dict[str, str] | None:
+    if row is None:
+        return None
+    words = {"a above b": f"{row.column_a} above", "b above a": f"{row.column_b} above"}
+    words |= {TOO_SMALL: "too small to rank", "not separated": "not separated"}
+    kind = {"a above b": "separated", "b above a": "separated", TOO_SMALL: "small"}
+    return {
+        "difference": ("+" if row.difference > 0 else "") + shown.text(row.difference),
+        "interval": f"{shown.text(row.lower)} to {shown.text(row.upper)}",
+        "p": f"p {row.p:.2g}, {row.p_holm:.2g} after Holm",
+        "verdict": words.get(row.verdict, row.verdict),
+        "kind": kind.get(row.verdict, "none"),
+    }

@@ -1,0 +1,224 @@
+"""A small results folder in the agreed format, made of ray-traced balls: runs, views, traces and tables.
+
+It holds what a page must survive: failed runs with and without pictures, a missing run, prompts with quotes,
+markup, emoji, slashes and 300 words. Everything follows from the seed.
+"""
+
+import hashlib
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import artifacts
+
+COLUMNS = ("sds", "csd", "csd_neg", "vsd")
+VIEWS = {"front": 0.0, "left": 90.0, "back": 180.0, "right": 270.0}
+LONG = " ".join(f"a word number {i} of a very long prompt," for i in range(60))[:1500]
+NASTY = (
+    "a \"quoted\" car with 'single' quotes",
+    '<script>window.hacked = true</script><img src=x onerror="window.hacked=1"> & </script>',
+    "a red 🦆 on a skateboard 🛹 — naïve façade, 日本語",
+    "a path/like\\prompt/../../etc/passwd?x=1#y%20z",
+    LONG,
+)
+PLAIN = ("a red car", "a yellow duck", "a blue robot", "a green house", "an orange chair")
+PLAIN = (*PLAIN, "a purple mushroom")
+PALETTE = np.array(
+    [[0.8, 0.15, 0.12], [0.95, 0.8, 0.1], [0.15, 0.3, 0.8], [0.2, 0.6, 0.25], [0.95, 0.5, 0.1]]
+    + [[0.55, 0.2, 0.6]]
+)
+
+
+def prompt_id(text: str) -> str:
+    """A file-name-safe name of `text`: slug and eight digits of its sha256."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "prompt"
+    return f"{slug}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Balls:
+    """Coloured spheres inside the unit ball: centres (n, 3), radii (n), colours (n, 3)."""
+
+    centres: np.ndarray
+    radii: np.ndarray
+    colours: np.ndarray
+
+
+def balls(index: int, distortion: float, generator: np.random.Generator) -> Balls:
+    """A body, a head and a red nose in front (+x); `distortion` moves and recolours them at random."""
+    colour = PALETTE[index % len(PALETTE)]
+    tall = 0.1 * (index % 3)
+    centres = np.array([[0, 0, -0.3], [0.1, 0, 0.3 + tall], [0.42, 0, 0.3 + tall]], dtype=float)
+    centres = np.concatenate([centres, [[0, 0.45, -0.2], [0, -0.45, -0.2]]])
+    radii = np.array([0.45 - tall / 2, 0.3, 0.1, 0.17, 0.17])
+    colours = np.stack([colour, colour * 0.9 + 0.1, [0.9, 0.35, 0.1], colour * 0.6, colour * 0.6])
+    centres = centres + distortion * generator.normal(size=centres.shape)
+    colours = np.clip(colours + distortion * 2 * generator.normal(size=colours.shape), 0, 1)
+    return Balls(centres, radii, colours)
+
+
+def picture(scene: Balls, azimuth: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rgba, normal map rgba), each (size, size, 4) in [0, 1], seen orthographically from `azimuth` degrees."""
+    a, e = math.radians(azimuth), math.radians(15)
+    toward = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+    right = np.array([-math.sin(a), math.cos(a), 0.0])
+    up = np.cross(toward, right)
+    pixels = (np.arange(2 * size) + 0.5) / size - 1
+    u, v = np.meshgrid(pixels, -pixels)
+    best = np.full(u.shape, -np.inf)
+    colour, normals = np.zeros((*u.shape, 3)), np.zeros((*u.shape, 3))
+    for centre, radius, paint in zip(scene.centres, scene.radii, scene.colours, strict=True):
+        du, dv = u - centre @ right, v - centre @ up
+        inside = radius**2 - du**2 - dv**2
+        depth = np.where(inside > 0, centre @ toward + np.sqrt(np.maximum(inside, 0)), -np.inf)
+        front = depth > best
+        best = np.where(front, depth, best)
+        local = np.stack([du, dv, np.sqrt(np.maximum(inside, 0))], -1) / radius
+        light = 0.35 + 0.65 * np.clip(local @ np.array([0.4, 0.6, 0.7]), 0, 1)
+        colour[front] = (paint * light[..., None])[front]
+        normals[front] = (local * 0.5 + 0.5)[front]
+    alpha = np.isfinite(best).astype(float)
+    return tuple(_area(np.dstack([image, alpha]), alpha) for image in (colour, normals))  # type: ignore[return-value]
+
+
+def _area(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    premultiplied = np.dstack([image[..., :3] * alpha[..., None], alpha])
+    h, w = alpha.shape
+    small = premultiplied.reshape(h // 2, 2, w // 2, 2, 4).mean((1, 3))
+    rgb = small[..., :3] / np.maximum(small[..., 3:], 1e-6)
+    return np.dstack([rgb, small[..., 3]])
+
+
+def _sheet(scene: Balls, frames: int, columns: int, size: int) -> bytes:
+    from PIL import Image
+
+    rows = -(-frames // columns)
+    sheet = np.full((rows * size, columns * size, 3), 0.5)
+    for i in range(frames):
+        rgba, _ = picture(scene, 360 * i / frames, size)
+        y, x = divmod(i, columns)
+        tile = rgba[..., :3] * rgba[..., 3:] + 0.5 * (1 - rgba[..., 3:])
+        sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = tile
+    buffer = io.BytesIO()
+    Image.fromarray((sheet * 255).astype(np.uint8)).save(buffer, format="WEBP", quality=85)
+    return buffer.getvalue()
+
+
+def write_run(folder: Path, scene: Balls | None, record: dict[str, Any], *, size: int) -> None:
+    """One run folder; without a `scene` it has no pictures, as after a crash in the first step."""
+    artifacts.write_json(folder / "run.json", record)
+    if scene is None:
+        return
+    for view, azimuth in VIEWS.items():
+        rgba, normal = picture(scene, azimuth, size)
+        artifacts.write_png(folder / "views" / f"{view}.png", rgba)
+        artifacts.write_png(folder / "views" / f"{view}_normal.png", normal)
+        if view == "front":
+            poster = rgba[..., :3] * rgba[..., 3:] + 0.5 * (1 - rgba[..., 3:])
+            artifacts.write_png(folder / "poster.png", poster)
+    frames, columns = 24, 6
+    artifacts.write_bytes(folder / "turntable.webp", _sheet(scene, frames, columns, size))
+    meta = {"frames": frames, "columns": columns, "size": size}
+    meta["azimuths"] = [360 * i / frames for i in range(frames)]  # type: ignore[assignment]
+    artifacts.write_json(folder / "views" / "views.json", meta)
+
+
+def trace_frame(column: str, generator: np.random.Generator, steps: int = 500) -> Any:
+    """A trace with two views a step, terms as `pipeline.trace` names them; a missing term is null."""
+    import pandas
+
+    rows = []
+    for step in range(0, steps, 10):
+        for t in generator.integers(20, 980, size=2):
+            generative = 40 * (1 - t / 1400) * math.exp(0.1 * generator.normal())
+            classifier = 6 * (0.3 + t / 1000) * math.exp(-step / 700 + 0.3 * generator.normal())
+            direction = {"sds": generative + 7.5 * classifier}.get(column, classifier)
+            parts = {"direction": direction, "generative": generative, "classifier": classifier}
+            parts |= {"negative": classifier * 0.6 if column == "csd_neg" else None}
+            parts |= {"particle_noise": generative * 0.8 if column == "vsd" else None}
+            for term, norm in parts.items():
+                weighted = None if norm is None else norm * 0.7
+                rows.append((step, int(t), term, norm, weighted))
+            rows.append((step, int(t), "posterior", 1 / (1 + math.exp(t / 60 - 9)), None))
+        rows.append((step, None, "loss/opaque", 0.1, None))
+    names = ["step", "t", "term", "norm", "weighted_norm"]
+    frame = pandas.DataFrame(rows, columns=names)
+    return frame.astype({"t": float, "norm": float, "weighted_norm": float})
+
+
+def run_record(text: str, column: str, seed: int, **changes: Any) -> dict[str, Any]:
+    """A run.json of a finished run; `changes` replaces keys."""
+    record = {
+        "schema_version": artifacts.SCHEMA_VERSION,
+        "status": "ok",
+        "reason": "",
+        "placeholder": False,
+        "preset": "mini",
+        "task": "geometry",
+        "column": column,
+        "stage": "nerf",
+        "prompt": text,
+        "prompt_id": prompt_id(text),
+        "seed": seed,
+        "method": column,
+        "method_version": 1,
+        "prior": {"name": "mixture", "null_prompt": "marginal", "component_std": 0.1},
+        "settings": {"steps": 500, "batch": 2, "size": 32},
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "dirty": False,
+        "versions": {"torch": "2.13.0+cpu", "numpy": "2.4.6", "python": "3.11.7"},
+        "device": "cpu",
+        "threads": 1,
+        "seconds": {"imports": 2.1, "steps": 24.0 + 4 * len(column), "rest": 1.5},
+        "evaluations": {"text": 1000, "uncond": 1000, "neg": 1000 * (column == "csd_neg")},
+        "peak_memory_mb": 640,
+    }
+    return record | changes
+
+
+def write_results(
+    root: Path,
+    *,
+    prompts: tuple[str, ...] = (*PLAIN, *NASTY),
+    columns: tuple[str, ...] = COLUMNS,
+    seeds: tuple[int, ...] = (0,),
+    failures: bool = True,
+    size: int = 96,
+) -> Path:
+    """`root`/runs and `root`/tables for every prompt x column x seed. Returns `root`.
+
+    With `failures`, the first column fails on the second prompt (no pictures), the last column on the third
+    (placeholder pictures), and the last prompt's last column was never run.
+    """
+    generator = np.random.default_rng(0)
+    runs = []
+    for p, text in enumerate(prompts):
+        for column in columns:
+            for seed in seeds:
+                place = (p, columns.index(column))
+                record, distortion = run_record(text, column, seed), 0.1 / (1 + place[1])
+                if failures and place == (len(prompts) - 1, len(columns) - 1):
+                    continue
+                scene: Balls | None = balls(p, distortion, generator)
+                if failures and place in ((1, 0), (2, len(columns) - 1)):
+                    reason = "loss is not finite at step 37 <b>(NaN in the gradient)</b>"
+                    record |= {"status": "failed", "reason": reason, "placeholder": True}
+                    scene = None if place == (1, 0) else scene
+                tail = Path(column, record["prompt_id"], f"seed{seed}", "nerf")
+                write_run(root / "runs" / "geometry" / tail, scene, record, size=size)
+                runs.append(record)
+    from synthetic_tables import write_tables
+
+    write_tables(root / "tables", runs, generator)
+    return root
+
+
+if __name__ == "__main__":
+    import sys
+
+    write_results(Path(sys.argv[1]), prompts=PLAIN if "--plain" in sys.argv else (*PLAIN, *NASTY))
