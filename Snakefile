@@ -1,0 +1,32 @@
+"""Score distillation for text-to-3D, from prompts to comparison galleries.
+
+    snakemake --cores all                        the full reproduction (preset=paper; needs CUDA)
+    snakemake --cores all --config preset=mini   the miniature on a CPU
+
+A preset (presets/<name>.yaml) decides everything; results land in results/<preset>/.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "pipeline/rules/common.smk"
+include: "pipeline/rules/world.smk"
+include: "pipeline/rules/optimize.smk"
+include: "pipeline/rules/metrics.smk"
+include: "pipeline/rules/reports.smk"
+
+
+rule all:
+    """The galleries, then a verdict that fails when a run failed."""
+    default_target: True
+    input:
+        f"results/{PRESET}/geometry.html",
+        f"results/{PRESET}/verdict.txt",
+
+
+rule tables:
+    """Scores, intervals and paired comparisons only."""
+    input:
+        f"results/{PRESET}/tables/summary.csv",

@@ -1,0 +1,197 @@
+"""A preset is one complete YAML file; a job's settings are what is left of it for one run.
+
+`presets/<name>.yaml` holds every key (`presets/schema.yaml` checks them; there are no defaults in code).
+`job()` resolves it for one (column, stage, prompt, seed): the stage's settings, then the overrides of the
+prompt's tags, the column and the sweep. Only the Snakefile and `pipeline.optimize` read presets.
+"""
+
+import copy
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from methods.distill import METHODS
+from methods.weights import WEIGHTS
+from pipeline.artifacts import digest
+from prompts.load import Prompt, PromptError, load_set
+
+PRESETS = Path(__file__).resolve().parent.parent / "presets"
+
+
+class ConfigError(ValueError):
+    """A preset or a choice within it that does not exist or does not fit; the message says what does."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: what is optimised, by which row of coefficients, under which settings.
+
+    `settings` is plain data and decides the result together with `seed` and `prompt`; `key()` is its
+    hash, by which checkpoints are matched.
+    """
+
+    preset: str
+    task: str
+    column: str
+    stage: str
+    prompt: str
+    prompt_id: str
+    seed: int
+    device: str
+    method: str
+    method_version: int
+    method_settings: dict[str, Any]
+    prior: dict[str, Any]
+    settings: dict[str, Any]
+
+    def key(self) -> str:
+        """The sha256 of everything that decides this run's result, the device aside."""
+        return digest({k: v for k, v in asdict(self).items() if k != "device"})
+
+
+def preset_names() -> list[str]:
+    """The names of the presets in `presets/`, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != "schema")
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML ({error})".replace("\n", " ")) from error
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The preset `name`, complete and checked. Raises ConfigError naming the file, the key and the value."""
+    path = PRESETS / f"{name}.yaml"
+    if name not in preset_names():
+        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(preset_names())}")
+    return check_preset(copy.deepcopy(_read(path)), path)
+
+
+def check_preset(preset: Any, path: Path) -> dict[str, Any]:
+    """`preset` itself, when it fits the schema and what it names exists. Raises ConfigError."""
+    validator = jsonschema.Draft202012Validator(_read(PRESETS / "schema.yaml"))
+    problems = sorted(validator.iter_errors(preset), key=lambda e: list(map(str, e.absolute_path)))
+    if problems:
+        first = problems[0]
+        where = ".".join(map(str, first.absolute_path)) or "the top level"
+        raise ConfigError(f"{path}: {where}: {first.message} ({len(problems)} problem(s) in all)")
+    for name, column in columns(preset).items():
+        if column["method"] not in METHODS:
+            known = ", ".join(METHODS)
+            raise ConfigError(f"{path}: column {name}: no method {column['method']!r}; known: {known}")
+        for stage in preset["chain"]:
+            _resolve(preset, column, stage, (), path)
+    for set_name in ("geometry", "candidates"):
+        load_set(preset["prompts"][set_name])
+    return preset
+
+
+def columns(preset: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The preset's columns and those its sweeps add, `<column>-<sweep>-<value>`, in that order."""
+    found = dict(preset["columns"])
+    for sweep, spec in preset["sweeps"].items():
+        if spec["column"] not in preset["columns"]:
+            raise ConfigError(f"sweep {sweep}: no column {spec['column']!r} in this preset")
+        for value in spec["values"]:
+            base = copy.deepcopy(preset["columns"][spec["column"]])
+            if spec["key"].startswith("method."):
+                base["settings"][spec["key"].removeprefix("method.")] = value
+            else:
+                base["overrides"][spec["key"]] = value
+            found[f"{spec['column']}-{sweep}-{str(value).lower()}"] = base
+    return found
+
+
+def prompts(preset: Mapping[str, Any], task: str) -> tuple[Prompt, ...]:
+    """The prompts that `task` optimises, in the set's order."""
+    return load_set(preset["prompts"][task]).prompts[: preset["prompts"]["limit"]]
+
+
+def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int) -> Job:
+    """The resolved settings of one run. Raises ConfigError for a name the preset does not hold."""
+    preset = load_preset(preset_name)
+    path = PRESETS / f"{preset_name}.yaml"
+    known = columns(preset)
+    if column not in known:
+        raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
+    if stage not in preset["chain"]:
+        raise ConfigError(f"{path}: no stage {stage!r} in the chain {', '.join(preset['chain'])}")
+    by_id = {prompt.prompt_id: prompt for prompt in prompts(preset, "geometry")}
+    if prompt_id not in by_id:
+        set_name = preset["prompts"]["geometry"]
+        raise ConfigError(f"{path}: no prompt {prompt_id!r} in {set_name}; see prompts/sets/")
+    prompt = by_id[prompt_id]
+    settings, prior = _resolve(preset, known[column], stage, prompt.tags, path)
+    method = METHODS[known[column]["method"]]
+    return Job(
+        preset=preset_name,
+        task="geometry",
+        column=column,
+        stage=stage,
+        prompt=prompt.text,
+        prompt_id=prompt_id,
+        seed=int(seed),
+        device=preset["device"],
+        method=method.name,
+        method_version=method.version,
+        method_settings=known[column]["settings"],
+        prior=prior,
+        settings=settings,
+    )
+
+
+def _resolve(
+    preset: Mapping[str, Any],
+    column: Mapping[str, Any],
+    stage: str,
+    tags: tuple[str, ...],
+    path: Path,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the stage's settings, the prior's) after the overrides of tags, then of the column."""
+    if stage not in preset["stages"]:
+        raise ConfigError(f"{path}: chain names stage {stage!r}, but stages does not hold it")
+    settings = {**copy.deepcopy(preset["stages"][stage]), "world": copy.deepcopy(preset["world"])}
+    priors = copy.deepcopy(preset["priors"])
+    merged = {"stage": settings, "priors": priors}
+    for changes in [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]:
+        for key, value in changes.items():
+            scope = "priors" if key.startswith("priors.") else "stage"
+            _override(merged[scope], key.removeprefix("priors."), value, path)
+    _check_stage(settings, stage, path)
+    if settings["prior"] not in priors:
+        known = ", ".join(priors)
+        raise ConfigError(f"{path}: stage {stage}: no prior {settings['prior']!r}; known: {known}")
+    if settings["weight"] not in WEIGHTS:
+        known = ", ".join(WEIGHTS)
+        raise ConfigError(f"{path}: stage {stage}: no weight {settings['weight']!r}; known: {known}")
+    return settings, {"name": settings["prior"], **priors[settings["prior"]]}
+
+
+def _check_stage(settings: Mapping[str, Any], stage: str, path: Path) -> None:
+    """Overrides may have brought in a value of the wrong type: check the resolved stage once more."""
+    schema = _read(PRESETS / "schema.yaml")
+    validator = jsonschema.Draft202012Validator({**schema["$defs"]["stage"], "$defs": schema["$defs"]})
+    plain = {key: value for key, value in settings.items() if key != "world"}
+    for error in validator.iter_errors(plain):
+        where = ".".join(map(str, error.absolute_path))
+        raise ConfigError(f"{path}: stage {stage}: {where}: {error.message}")
+
+
+def _override(target: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.get(parent, {}) if isinstance(target, dict) else {}
+    if not isinstance(target, dict) or last not in target:
+        raise ConfigError(f"{path}: override {key!r} names no key of the settings")
+    target[last] = value
+
+
+__all__ = ["ConfigError", "Job", "PromptError", "columns", "job", "load_preset", "preset_names", "prompts"]

@@ -1,0 +1,81 @@
+"""What a preset needs and this machine lacks, each with the remedy.
+
+    python -m pipeline.doctor --preset paper
+
+Prints one line per requirement, `ok` or `missing` with the line that fixes it; exit status 1 when
+anything is missing. The workflow asks the same question before it runs its first job.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def requirements(preset: Mapping[str, Any]) -> dict[str, str | None]:
+    """Each requirement of the preset -> None when it is met, else the remedy in words."""
+    found: dict[str, str | None] = {}
+    if preset["device"] == "cuda":
+        found["a CUDA GPU"] = _cuda()
+    for stage in preset["chain"]:
+        settings = preset["stages"][stage]
+        prior = settings["prior"]
+        if prior not in RUNNABLE:
+            found[f"the prior {prior} (stage {stage})"] = (
+                f"this release runs {', '.join(sorted(RUNNABLE))} only"
+            )
+        if "model" in preset["priors"][prior]:
+            found[f"weights of {prior}"] = _weights(preset["priors"][prior]["model"])
+    clip = preset["evaluation"]["clip"]
+    if clip.startswith("local-dir:"):
+        folder = Path(clip.removeprefix("local-dir:"))
+        there = (folder / "open_clip_model.safetensors").is_file()
+        found[f"the CLIP model in {folder}"] = None if there else "run make toyworld"
+    return found
+
+
+RUNNABLE = frozenset({"mixture"})
+
+
+def missing_for(preset: Mapping[str, Any]) -> list[str]:
+    """The unmet requirements, "what: remedy"."""
+    return [f"{what}: {remedy}" for what, remedy in requirements(preset).items() if remedy]
+
+
+def _cuda() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "no CUDA device; use a machine that has one"
+
+
+def _weights(models: list[str]) -> str | None:
+    """None when one of the hub ids is in the local hub cache; no network is touched."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    if any((cache / ("models--" + model.replace("/", "--"))).is_dir() for model in models):
+        return None
+    page = f"https://huggingface.co/{models[0]}"
+    return f"accept the licence at {page}, then: hf auth login && hf download {models[0]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program."""
+    from pipeline.config import ConfigError, load_preset
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", required=True)
+    given = parser.parse_args(arguments)
+    try:
+        found = requirements(load_preset(given.preset))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for what, remedy in found.items():
+        print(f"ok       {what}" if remedy is None else f"missing  {what}: {remedy}")
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

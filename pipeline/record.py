@@ -1,0 +1,160 @@
+"""run.json: what a run was, on what, from what, and how it ended.
+
+Together with the checksums of its inputs and outputs it lets every number on a page be followed back to
+a commit, a set of settings and the files in between.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import (
+    SCHEMA_VERSION,
+    TABLES,
+    sha256,
+    write_bytes,
+    write_json,
+    write_table,
+)
+from pipeline.config import Job
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "numpy", "safetensors", "diffusers", "transformers", "open_clip_torch", "snakemake")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def source_state() -> dict[str, Any]:
+    """{commit, dirty} of this source tree; both None outside a git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Installed version of each package that can change a result, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MB (2^20 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024.0 if sys.platform != "darwin" else 1024.0**2), 1)
+
+
+def process_age() -> float | None:
+    """Seconds since this process started, interpreter and imports included; None where unknown."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        started = float(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, AttributeError, IndexError, ValueError):
+        return None
+
+
+def device_name(device: str) -> str:
+    """What the numbers were computed on, in words."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def write_run(
+    out: Path,
+    *,
+    job: Job,
+    scene: Mapping[str, "torch.Tensor"] | None,
+    rows: Sequence[Mapping[str, Any]],
+    failure: str | None,
+    failed_step: int | None,
+    step_seconds: float,
+    evaluations: Mapping[str, int],
+    inputs: Sequence[Path],
+    init_from: Path | None,
+    device: str,
+    threads: int,
+    import_seconds: float | None,
+) -> None:
+    """`out` holds trace.parquet, run.json and, last, scene.safetensors.
+
+    With `scene` None the run failed: the scene file is an empty placeholder, marked so in its metadata
+    and in run.json.
+    """
+    import pandas
+    import torch
+    from safetensors.torch import save
+
+    tensors = {} if scene is None else {k: v.detach().cpu().contiguous() for k, v in scene.items()}
+    metadata = {"schema_version": SCHEMA_VERSION, "placeholder": str(scene is None).lower()}
+    data = save(tensors or {"placeholder": torch.zeros(1)}, metadata=metadata)
+    frame = pandas.DataFrame(list(rows), columns=list(TABLES["trace"]))
+    frame = frame.astype({"t": "Int64", "norm": "float64", "weighted_norm": "float64"})
+    trace_path = write_table(frame, out / "trace", "trace")
+    age = process_age()
+    write_json(
+        out / "run.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "status": "ok" if failure is None else "failed",
+            "reason": failure,
+            "failed_step": failed_step,
+            "placeholder": failure is not None,
+            **asdict(job),
+            "device": device,
+            "device_name": device_name(device),
+            "threads": threads,
+            "seconds": {
+                "imports": _rounded(import_seconds),
+                "steps": _rounded(step_seconds),
+                "rest": _rounded(age and max(0.0, age - (import_seconds or 0.0) - step_seconds)),
+            },
+            "peak_memory_mb": peak_memory_mb(),
+            "evaluations": dict(evaluations),
+            **source_state(),
+            "versions": versions(),
+            "inputs": {str(path): sha256(path) for path in inputs},
+            "init_from": init_from and sha256(init_from / "scene.safetensors"),
+            "outputs": {
+                "scene.safetensors": hashlib.sha256(data).hexdigest(),
+                "trace.parquet": sha256(trace_path),
+            },
+        },
+    )
+    write_bytes(out / "scene.safetensors", data)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,167 @@
+"""The pictures of a finished run: four views with normals and depth, a turntable, a poster.
+
+    python -m pipeline.render_views --run results/mini/runs/geometry/csd/ID/seed0/nerf --settings JSON
+
+views/<view>.png is RGBA with straight alpha, views/<view>_normal.png the world normal as n/2 + 1/2 with
+the same alpha, views/<view>_depth.png 16 bits of distance over `depth_scale`. turntable.webp is one
+sheet of frames, row by row, from azimuth 0 counter-clockwise. views/views.json, written last, says all
+this in numbers. For a failed run every picture is empty and views.json says `placeholder`.
+"""
+
+import argparse
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.artifacts import (
+    SCHEMA_VERSION,
+    ArtifactError,
+    load_safetensors,
+    read_json,
+    sha256,
+    write_bytes,
+    write_json,
+    write_png,
+)
+from pipeline.cameras import FOUR_VIEWS, Cameras, orbit, turntable
+from pipeline.scenes.load import load_scene
+
+CHUNK = 4  # cameras a call, which bounds memory
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One view: rgba and normal (h, w, 4) in [0, 1] with straight alpha, depth (h, w) in units."""
+
+    rgba: np.ndarray
+    normal: np.ndarray
+    depth: np.ndarray
+
+
+Render = Callable[[Cameras], list[Picture]]
+
+
+def straight(premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """rgb with straight alpha, (h, w, 4); black where nothing is."""
+    colour = premultiplied / np.maximum(alpha, 1e-6)
+    return np.concatenate([np.clip(colour, 0.0, 1.0) * (alpha > 0), alpha], axis=-1)
+
+
+def scene_renderer(run: Path, record: Mapping[str, Any], size: int, samples: int) -> Render:
+    """Renders the run's scene, without jitter. Raises ArtifactError for a missing or foreign file."""
+    scene = load_scene(record["settings"], torch.Generator(), run, samples=samples)
+
+    @torch.no_grad()
+    def render(cameras: Cameras) -> list[Picture]:
+        pictures = []
+        for first in range(0, len(cameras), CHUNK):
+            part = cameras[first : first + CHUNK]
+            black = torch.zeros(len(part), 3)
+            found = scene.render(part, height=size, width=size, background=black)
+            shaded = scene.render(
+                part, height=size, width=size, background=black, shading="normal"
+            )
+            for i in range(len(part)):
+                alpha = _image(found.alpha[i])
+                rgba = straight(_image(found.rgb[i]), alpha)
+                normal = straight(_image(shaded.rgb[i]), alpha)
+                pictures.append(Picture(rgba, normal, _image(found.depth[i])[..., 0]))
+        return pictures
+
+    return render
+
+
+def empty_renderer(size: int) -> Render:
+    """Renders nothing: the pictures of a run that failed."""
+    empty = np.zeros((size, size, 4), dtype=np.float32)
+    return lambda cameras: [Picture(empty, empty, empty[..., 0])] * len(cameras)
+
+
+def _image(channels_first: torch.Tensor) -> np.ndarray:
+    return channels_first.permute(1, 2, 0).numpy().astype(np.float32)
+
+
+def sheet(frames: list[np.ndarray]) -> tuple[np.ndarray, int]:
+    """(the frames in a near-square grid, row by row; its number of columns)."""
+    columns = math.ceil(math.sqrt(len(frames)))
+    rows = math.ceil(len(frames) / columns)
+    height, width, channels = frames[0].shape
+    grid = np.zeros((rows * height, columns * width, channels), dtype=np.float32)
+    for i, frame in enumerate(frames):
+        y, x = divmod(i, columns)
+        grid[y * height : (y + 1) * height, x * width : (x + 1) * width] = frame
+    return grid, columns
+
+
+def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
+    """The run folder holds its pictures; views/views.json, written last, describes them."""
+    from PIL import Image
+
+    record = read_json(run / "run.json")
+    size, elevation = settings["size"], settings["elevation"]
+    distance, fovy = settings["distance"], settings["fovy"]
+    failed = record["status"] != "ok"
+    render = (
+        empty_renderer(size) if failed else scene_renderer(run, record, size, settings["samples"])
+    )
+    depth_scale = 2.0 * distance
+    pictures = render(orbit(list(FOUR_VIEWS.values()), elevation, distance, fovy))
+    for name, picture in zip(FOUR_VIEWS, pictures, strict=True):
+        write_png(run / "views" / f"{name}.png", picture.rgba)
+        write_png(run / "views" / f"{name}_normal.png", picture.normal)
+        depth = np.clip(picture.depth / depth_scale, 0.0, 1.0) * 65535.0
+        write_png(run / "views" / f"{name}_depth.png", depth.astype(np.uint16))
+    write_png(run / "poster.png", pictures[0].rgba)
+
+    frames = settings["turntable_frames"]
+    ring = turntable(frames, distance, fovy, elevation_deg=elevation)
+    grid, columns = sheet([picture.rgba for picture in render(ring)])
+    buffer = io.BytesIO()
+    picture = Image.fromarray((grid * 255.0 + 0.5).astype(np.uint8))
+    picture.save(buffer, format="WEBP", quality=90, method=4)
+    write_bytes(run / "turntable.webp", buffer.getvalue())
+    files = [*sorted((run / "views").glob("*.png")), run / "poster.png", run / "turntable.webp"]
+    write_json(
+        run / "views" / "views.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "placeholder": failed,
+            **{key: settings[key] for key in ("size", "elevation", "distance", "fovy")},
+            "azimuths_of_views": FOUR_VIEWS,
+            "depth_scale": depth_scale,
+            "frames": frames,
+            "columns": columns,
+            "azimuths": [round(float(a), 4) for a in ring.azimuth_deg],
+            "scene_sha256": sha256(run / "scene.safetensors"),
+            "outputs": {str(path.relative_to(run)): sha256(path) for path in files},
+        },
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="the run folder")
+    parser.add_argument("--settings", required=True, help="the preset's views, as JSON")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    try:
+        settings = json.loads(given.settings)
+        write_pictures(given.run, settings)
+    except (ArtifactError, OSError, json.JSONDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""The preset by name, and every helper that the rules share.
+
+A rule's params hold what decides its result, and nothing else of the preset: changing one column's
+setting plans that column's runs only; changing a comment plans nothing.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(workflow.basedir))
+
+from pipeline import config as presets  # noqa: E402
+from pipeline.doctor import missing_for  # noqa: E402
+
+PYTHON = sys.executable
+PRESET = str(config.get("preset", "paper"))
+try:
+    SPEC = presets.load_preset(PRESET)
+    COLUMNS = list(presets.columns(SPEC))
+    PROMPTS = presets.prompts(SPEC, "geometry")
+except ValueError as error:
+    raise WorkflowError(str(error))
+
+PROMPT_IDS = [prompt.prompt_id for prompt in PROMPTS]
+CHAIN = SPEC["chain"]
+FINAL = CHAIN[-1]
+WORLD = SPEC["world"]
+RUN = f"results/{PRESET}/runs/geometry/{{column}}/{{prompt_id}}/seed{{seed}}/{{stage}}"
+
+
+wildcard_constraints:
+    column="|".join(map(re.escape, COLUMNS)),
+    prompt_id="[a-z0-9-]{1,40}-[0-9a-f]{8}",
+    seed="[0-9]+",
+    stage="|".join(map(re.escape, CHAIN)),
+    shape="[a-z]+",
+
+
+def run_folders(stage=FINAL, column=None):
+    """Every run folder of a stage, of one column or of all."""
+    return [
+        RUN.format(column=c, prompt_id=i, seed=s, stage=stage)
+        for c in ([column] if column else COLUMNS)
+        for i in PROMPT_IDS
+        for s in SPEC["seeds"]
+    ]
+
+
+def job_of(wildcards):
+    """The resolved job of one run folder."""
+    return presets.job(
+        PRESET,
+        column=wildcards.column,
+        stage=wildcards.stage,
+        prompt_id=wildcards.prompt_id,
+        seed=int(wildcards.seed),
+    )
+
+
+def job_key(wildcards):
+    return job_of(wildcards).key()
+
+
+def bank_files(wildcards=None):
+    """The mixture's image bank, where the preset has a procedural world."""
+    if WORLD is None:
+        return []
+    names = ["world.json", "degraded.safetensors"]
+    names += [f"{shape}.safetensors" for shape in shapes()]
+    return [f"results/{PRESET}/bank/{name}" for name in names]
+
+
+def bank_option(wildcards):
+    return [] if WORLD is None else ["--bank", f"results/{PRESET}/bank"]
+
+
+def previous(wildcards):
+    """The scene of the stage before this one in the chain; none for the first."""
+    index = CHAIN.index(wildcards.stage)
+    if index == 0:
+        return []
+    folder = RUN.format(**{**wildcards, "stage": CHAIN[index - 1]})
+    return [f"{folder}/scene.safetensors"]
+
+
+def init_option(wildcards):
+    return [
+        o
+        for path in previous(wildcards)
+        for o in ("--init-from", str(Path(path).parent))
+    ]
+
+
+def shapes():
+    from pipeline.toyworld.vocabulary import SHAPES
+
+    return list(SHAPES)
+
+
+def bank_cameras(wildcards=None):
+    """The camera ranges of the first stage, as JSON: the bank shows what the optimisation asks for."""
+    cameras = SPEC["stages"][CHAIN[0]]["cameras"]
+    return json.dumps(
+        {k: cameras[k] for k in ("azimuth", "elevation", "distance", "fovy")}
+    )
+
+
+def world_counts(wildcards=None):
+    """How many renders each file of the bank holds, as JSON."""
+    named = {word for prompt in PROMPTS for word in prompt.text.split()}
+    counts = {s: WORLD["count" if s in named else "count_others"] for s in shapes()}
+    return json.dumps(counts | {"degraded": WORLD["count_degraded"]})
+
+
+def shape_count(wildcards):
+    """More renders of a shape that some prompt names: its bank is dense."""
+    return json.loads(world_counts())[wildcards.shape]
+
+
+def view_settings(wildcards):
+    return json.dumps(job_of(wildcards).settings["views"])
+
+
+def evaluated_cameras():
+    views = SPEC["stages"][FINAL]["views"]
+    return json.dumps({k: views[k] for k in ("elevation", "distance", "fovy")})
+
+
+def final_views(wildcards=None):
+    views = SPEC["stages"][FINAL]["views"]
+    return [
+        o for k in ("elevation", "distance", "fovy") for o in (f"--{k}", str(views[k]))
+    ]
+
+
+def truth_files(wildcards=None):
+    """The true objects' renders, where there are any."""
+    if WORLD is None:
+        return []
+    names = ["world.json", *(f"{shape}.safetensors" for shape in shapes())]
+    return [f"results/{PRESET}/truth/{name}" for name in names]
+
+
+def truth_option():
+    return [] if WORLD is None else ["--truth", f"results/{PRESET}/truth"]
+
+
+def clip_files(wildcards=None):
+    """The encoder's files where it lies in the repository; a hub model is not a file of ours."""
+    clip = SPEC["evaluation"]["clip"]
+    if not clip.startswith("local-dir:"):
+        return []
+    return [f"{clip.removeprefix('local-dir:')}/open_clip_model.safetensors"]
+
+
+def candidate_options():
+    """What retrieval ranks, as options of the metrics' programs."""
+    spec = SPEC["prompts"]
+    options = ["--candidates", spec["candidates"]]
+    if spec["strict_views"]:
+        options += ["--strict-views", *spec["strict_views"]]
+    if spec["strict_extra"]:
+        options += ["--strict-extra", spec["strict_extra"]]
+    return options
+
+
+def backgrounds():
+    """The background of the scores, then those that their sensitivity is reported on."""
+    own = SPEC["evaluation"]["background"]
+    return [own, *(b for b in SPEC["evaluation"]["other_backgrounds"] if b != own)]
+
+
+def other_background_options():
+    others = backgrounds()[1:]
+    return ["--other-backgrounds", *others] if others else []
+
+
+onstart:
+    problems = missing_for(SPEC)
+    if problems:
+        for problem in problems:
+            print(f"missing: {problem}", file=sys.stderr)
+        print(
+            f"preset={PRESET} cannot run on this machine. The miniature runs on any: make mini",
+            file=sys.stderr,
+        )
+        raise WorkflowError(
+            f"preset={PRESET}: {len(problems)} requirement(s) missing"
+        )

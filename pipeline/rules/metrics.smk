@@ -1,0 +1,80 @@
+"""Embeddings of captions and views, then every number with its interval.
+
+in:  views/ of every run, truth renders (miniature)
+out: embeddings.npz a run; results/<preset>/tables/{scores,summary,pairs,traces}.{parquet,csv}
+"""
+
+
+rule embed:
+    """All captions once, all views of all runs; the encoder is loaded once."""
+    input:
+        views=expand("{folder}/views/views.json", folder=run_folders()),
+        model=clip_files,
+    output:
+        texts=f"results/{PRESET}/tables/texts.npz",
+        embeddings=expand("{folder}/embeddings.npz", folder=run_folders()),
+    log:
+        f"results/{PRESET}/logs/embed.log",
+    benchmark:
+        f"results/{PRESET}/logs/embed.benchmark.tsv"
+    params:
+        runs=run_folders(),
+        model=SPEC["evaluation"]["clip"],
+        backgrounds=backgrounds(),
+        candidates=candidate_options(),
+        device=SPEC["device"],
+    shell:
+        r"""
+        {PYTHON:q} -m metrics.embed \
+            --model {params.model:q} \
+            {params.candidates:q} \
+            --backgrounds {params.backgrounds:q} \
+            --device {params.device:q} \
+            --texts {output.texts:q} \
+            --runs {params.runs:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule score:
+    """CLIP score, R-Precision, truth metrics and image statistics; intervals and paired tests."""
+    input:
+        texts=f"results/{PRESET}/tables/texts.npz",
+        embeddings=expand("{folder}/embeddings.npz", folder=run_folders()),
+        truth=truth_files,
+    output:
+        scores=f"results/{PRESET}/tables/scores.parquet",
+        summary=f"results/{PRESET}/tables/summary.parquet",
+        table=f"results/{PRESET}/tables/summary.csv",
+        pairs=f"results/{PRESET}/tables/pairs.parquet",
+        traces=f"results/{PRESET}/tables/traces.parquet",
+        protocols=f"results/{PRESET}/tables/protocols.json",
+    log:
+        f"results/{PRESET}/logs/score.log",
+    benchmark:
+        f"results/{PRESET}/logs/score.benchmark.tsv"
+    params:
+        runs=run_folders(),
+        model=SPEC["evaluation"]["clip"],
+        background=backgrounds()[0],
+        others=other_background_options(),
+        candidates=candidate_options(),
+        truth=truth_option(),
+        cameras=evaluated_cameras(),
+        level=SPEC["evaluation"]["level"],
+        folder=f"results/{PRESET}/tables",
+    shell:
+        r"""
+        {PYTHON:q} -m metrics.score \
+            --model {params.model:q} \
+            --texts {input.texts:q} \
+            {params.candidates:q} \
+            {params.truth:q} \
+            --background {params.background:q} \
+            {params.others:q} \
+            --cameras {params.cameras:q} \
+            --level {params.level:q} \
+            --out {params.folder:q} \
+            --runs {params.runs:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,64 @@
+"""Optimisation and rendering: one job a stage of each (column, prompt, seed), one for its pictures.
+
+in:  the image bank (miniature), the scene of the stage before
+out: scene.safetensors, run.json, trace.parquet; views/ and turntable in the run folder
+"""
+
+
+rule optimize:
+    """One stage of one run; checkpoints beside the outputs, undeclared, survive a kill."""
+    input:
+        bank=bank_files,
+        previous=previous,
+    output:
+        scene=f"{RUN}/scene.safetensors",
+        record=f"{RUN}/run.json",
+        trace=f"{RUN}/trace.parquet",
+    log:
+        f"{RUN}/optimize.log",
+    benchmark:
+        f"{RUN}/optimize.benchmark.tsv"
+    retries: 1
+    params:
+        key=job_key,
+        folder=RUN,
+        bank=bank_option,
+        init=init_option,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.optimize \
+            --preset {PRESET:q} \
+            --column {wildcards.column:q} \
+            --stage {wildcards.stage:q} \
+            --prompt-id {wildcards.prompt_id:q} \
+            --seed {wildcards.seed:q} \
+            --threads {threads} \
+            --out {params.folder:q} \
+            {params.bank:q} {params.init:q} \
+            2>&1 | tee {log:q}
+        """
+
+
+rule views:
+    """Four views with normals and depth, the turntable and its poster."""
+    input:
+        scene=f"{RUN}/scene.safetensors",
+        record=f"{RUN}/run.json",
+    output:
+        listing=f"{RUN}/views/views.json",
+    log:
+        f"{RUN}/views.log",
+    benchmark:
+        f"{RUN}/views.benchmark.tsv"
+    retries: 1
+    params:
+        folder=RUN,
+        settings=view_settings,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.render_views \
+            --run {params.folder:q} \
+            --settings {params.settings:q} \
+            --threads {threads} \
+            2>&1 | tee {log:q}
+        """

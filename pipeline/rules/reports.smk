@@ -1,0 +1,83 @@
+"""Pages and figures from tables and pictures, then the verdict.
+
+in:  tables, run folders
+out: results/<preset>/geometry.html, figures/, verdict.txt
+"""
+
+
+rule gradient_norms:
+    """The norms of each gradient term against the step and against t."""
+    input:
+        f"results/{PRESET}/tables/traces.parquet",
+    output:
+        f"results/{PRESET}/figures/gradient_norms.svg",
+    log:
+        f"results/{PRESET}/logs/gradient_norms.log",
+    benchmark:
+        f"results/{PRESET}/logs/gradient_norms.benchmark.tsv"
+    params:
+        folder=f"results/{PRESET}/figures",
+        columns=COLUMNS,
+    shell:
+        r"""
+        {PYTHON:q} -m reports.figures gradient_norms \
+            --trace {input:q} \
+            --columns {params.columns:q} \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule geometry:
+    """The comparison gallery of text-to-3D."""
+    input:
+        views=expand("{folder}/views/views.json", folder=run_folders()),
+        tables=f"results/{PRESET}/tables/summary.parquet",
+        figure=f"results/{PRESET}/figures/gradient_norms.svg",
+    output:
+        f"results/{PRESET}/geometry.html",
+    log:
+        f"results/{PRESET}/logs/geometry.log",
+    benchmark:
+        f"results/{PRESET}/logs/geometry.benchmark.tsv"
+    params:
+        runs=f"results/{PRESET}/runs",
+        tables=f"results/{PRESET}/tables",
+        columns=COLUMNS,
+        stage=FINAL,
+        prompts=SPEC["prompts"]["geometry"],
+    shell:
+        r"""
+        {PYTHON:q} -m reports.gallery \
+            --task geometry \
+            --runs {params.runs:q} \
+            --tables {params.tables:q} \
+            --preset-name {PRESET:q} \
+            --columns {params.columns:q} \
+            --stage {params.stage:q} \
+            --prompt-set {params.prompts:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule verdict:
+    """Lists failed runs; fails when there are any, after the pages that show them."""
+    input:
+        page=f"results/{PRESET}/geometry.html",
+        records=expand("{folder}/run.json", folder=run_folders()),
+    output:
+        f"results/{PRESET}/verdict.txt",
+    log:
+        f"results/{PRESET}/logs/verdict.log",
+    benchmark:
+        f"results/{PRESET}/logs/verdict.benchmark.tsv"
+    params:
+        runs=run_folders(),
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.verdict \
+            --runs {params.runs:q} \
+            --out {output:q} \
+            2>&1 | tee {log:q}
+        """

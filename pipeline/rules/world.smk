@@ -1,0 +1,117 @@
+"""The procedural toy world as files: the mixture's image bank and the true objects' renders.
+
+in:  nothing but the preset's world
+out: results/<preset>/bank/, results/<preset>/truth/
+"""
+
+
+rule bank_shape:
+    """Renders of one shape, composable with every colour."""
+    output:
+        f"results/{PRESET}/bank/{{shape}}.safetensors",
+    log:
+        f"results/{PRESET}/logs/bank_{{shape}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/bank_{{shape}}.benchmark.tsv"
+    params:
+        size=WORLD and WORLD["size"],
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+        renders=shape_count,
+        camera=bank_cameras,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.toyworld.bank \
+            --shape {wildcards.shape:q} \
+            --count {params.renders:q} \
+            --size {params.size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --camera {params.camera:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule bank_degraded:
+    """Renders of every object with each of the faults that negative prompts name."""
+    output:
+        f"results/{PRESET}/bank/degraded.safetensors",
+    log:
+        f"results/{PRESET}/logs/bank_degraded.log",
+    benchmark:
+        f"results/{PRESET}/logs/bank_degraded.benchmark.tsv"
+    params:
+        size=WORLD and WORLD["size"],
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+        renders=WORLD and WORLD["count_degraded"],
+        camera=bank_cameras,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.toyworld.bank \
+            --degraded \
+            --count {params.renders:q} \
+            --size {params.size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --camera {params.camera:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule world:
+    """The vocabulary and what the bank was made with; lies beside the bank and beside the truth."""
+    output:
+        f"results/{PRESET}/{{folder}}/world.json",
+    log:
+        f"results/{PRESET}/logs/{{folder}}_world.log",
+    benchmark:
+        f"results/{PRESET}/logs/{{folder}}_world.benchmark.tsv"
+    wildcard_constraints:
+        folder="bank|truth",
+    params:
+        size=WORLD and WORLD["size"],
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+        counts=world_counts,
+        camera=bank_cameras,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.toyworld.bank \
+            --world \
+            --counts {params.counts:q} \
+            --size {params.size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --camera {params.camera:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule truth:
+    """The true object of one shape, seen as the results are seen."""
+    output:
+        f"results/{PRESET}/truth/{{shape}}.safetensors",
+    log:
+        f"results/{PRESET}/logs/truth_{{shape}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/truth_{{shape}}.benchmark.tsv"
+    params:
+        size=WORLD and WORLD["truth_size"],
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+        views=final_views,
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.toyworld.truth \
+            --shape {wildcards.shape:q} \
+            --size {params.size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            {params.views:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
