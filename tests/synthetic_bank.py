@@ -112,11 +112,11 @@ def _degraded(
 
 def component_means(mixture: Mixture, background: torch.Tensor) -> torch.Tensor:
     """Every component's mean over the background, asked for one at a time; (n, 3 * s * s)."""
-    total = torch.zeros(len(mixture.components.prior), 1, 3, mixture.world.size**2)
+    total = torch.zeros(len(mixture.components.prior), 3, mixture.world.size**2)
     total = total.to(mixture.alphas_cumprod)
-    eye = torch.eye(len(total), dtype=total.dtype)[:, None]
+    eye = torch.eye(len(total), dtype=total.dtype)
     split = eye.split([group.squared.numel() for group in mixture.groups], -1)
     for group, weights in zip(mixture.groups, split, strict=True):
-        group.add_means(total, weights, background[None].to(total))
+        group.add_means(total, weights, background.to(total).expand(len(total), 3))
     empty = (2.0 * background - 1.0)[:, None].to(total)
-    return (empty + total[:, 0]).flatten(1)
+    return (empty + total).flatten(1)

@@ -22,6 +22,7 @@ from pipeline.guidance.captions import CLEAN, World, parse, view_indices
 from pipeline.guidance.renders import Renders, composed
 
 NULLS = ("marginal", "heldout")
+SECTOR = 400  # renders; fewer touch fewer pixels each, but a product has a cost of its own
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,10 @@ def _clean_groups(
     others = [colour for colour in every if colour not in own]
     mass = (1.0 - sampling.degraded_mass) / (len(world.shapes) * len(world.colours))
     both = float(aside is None)
-    plan = [(many, own, 1.0, both), (some, others, 1.0, both), (aside, every, 0.0, 1.0)]
+    plan = [(part, own, 1.0, both) for part in many]
+    plan += [(some, others, 1.0, both)] if others else []
+    plan += [(aside, every, 0.0, 1.0)] if aside else []
     for choice, colours, in_prior, in_null in plan:
-        if choice is None or not colours:
-            continue
         share = mass * choice.share.repeat_interleave(len(colours))
         yield (
             _compose(tensors, choice.index, colours, world, dtype),
@@ -156,7 +157,7 @@ def _choices(
     dense: bool,
     path: Path,
     generator: torch.Generator,
-) -> tuple[Choice | None, Choice, Choice | None]:
+) -> tuple[list[Choice], Choice, Choice | None]:
     """The prompt's dense set, the small set of all others, and what only a held-out null sees."""
     held = sampling.null == "heldout"
     count = sampling.others_per_caption
@@ -171,7 +172,14 @@ def _choices(
     if aside is not None:
         free = free[~torch.isin(free, aside.index)]
     many = stratified(azimuth, free, sampling.own_count, generator) if dense else None
-    return many, stratified(azimuth, free, count, generator), aside
+    parts = [] if many is None else _parts(many)
+    return parts, stratified(azimuth, free, count, generator), aside
+
+
+def _parts(choice: Choice) -> list[Choice]:
+    """The choice, which is in order of azimuth, in sectors: each needs only its own pixels."""
+    pairs = zip(choice.index.split(SECTOR), choice.share.split(SECTOR), strict=True)
+    return [Choice(index, share) for index, share in pairs]
 
 
 def _degraded_group(

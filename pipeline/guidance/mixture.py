@@ -84,15 +84,19 @@ class Mixture:
         a, variance = self._scales(t)
         background = view.background.to(x_t)
         y = _without_background(x_t, a, background)
-        weights = torch.softmax(_log(conds) + self._log_ratios(y, a, variance, background), -1)
-        mean = torch.zeros(*conds.shape[:2], *y.shape[1:], dtype=y.dtype, device=y.device)
+        groups, conds = self._active(conds)
+        log_ratios = _log_ratios(groups, y, a, variance, background)
+        weights = torch.softmax(conds.log() + log_ratios, -1)
+        weights = weights.flatten(0, 1)
+        mean = torch.zeros(len(weights), *y.shape[1:], dtype=y.dtype, device=y.device)
+        behind = background.repeat(len(conds), 1)
         # also keeps denormal numbers, which are slow, out of the products
         weights = torch.where(weights < NEGLIGIBLE / weights.shape[-1], 0.0, weights)
-        split = weights.split([group.squared.numel() for group in self.groups], -1)
-        for group, share in zip(self.groups, split, strict=True):
-            group.add_means(mean, share, background)
+        split = weights.split([group.squared.numel() for group in groups], -1)
+        for group, share in zip(groups, split, strict=True):
+            group.add_means(mean, share, behind)
         sigma = (1.0 - a.square()).sqrt()
-        eps = (sigma / variance)[:, None, None] * (y - a[:, None, None] * mean)
+        eps = (sigma / variance)[:, None, None] * (y - a[:, None, None] * mean.view(-1, *y.shape))
         return eps.view(len(conds), *x_t.shape)
 
     def log_density(
@@ -106,12 +110,13 @@ class Mixture:
         a, variance = self._scales(t)
         background = view.background.to(x_t)
         y = _without_background(x_t, a, background)
-        log_ratios = self._log_ratios(y, a, variance, background)
+        groups, conds = self._active(conds)
+        log_ratios = _log_ratios(groups, y, a, variance, background)
         dimensions = y[0].numel()
         at_background = -0.5 * (
             y.square().sum((1, 2)) / variance + dimensions * torch.log(2.0 * math.pi * variance)
         )
-        return at_background + torch.logsumexp(_log(conds) + log_ratios, -1)
+        return at_background + torch.logsumexp(conds.log() + log_ratios, -1)
 
     @torch.no_grad()
     def posterior(
@@ -156,21 +161,18 @@ class Mixture:
         alpha_bar = self.alphas_cumprod[t]
         return alpha_bar.sqrt(), alpha_bar * self.component_std**2 + 1.0 - alpha_bar
 
-    def _log_ratios(
-        self,
-        y: Float[Tensor, "b 3 hw"],
-        a: Float[Tensor, " b"],
-        variance: Float[Tensor, " b"],
-        background: Float[Tensor, "b 3"],
-    ) -> Float[Tensor, "b n"]:
-        """log N(x_t; a m_i, v) - log N(x_t; a beta, v) = (a <y, d> - a^2 |d|^2 / 2) / v.
+    def _active(
+        self, conds: Float[Tensor, "k b n"]
+    ) -> tuple[list[Renders], Float[Tensor, "k b m"]]:
+        """The groups that some condition uses, and their columns of the conditions.
 
-        beta is the empty image; no norm of the whole noisy image enters, which float32 would round.
+        Raises ValueError if a condition is not a row of weights.
         """
-        products = torch.cat([group.products(y, background) for group in self.groups], -1)
-        norms = torch.cat([group.squared_norms(background) for group in self.groups], -1)
-        a = a[:, None]
-        return a * (products - 0.5 * a * norms) / variance[:, None]
+        if not bool((conds >= 0).all()) or not bool((conds.sum(-1) > 0).all()):
+            raise ValueError("a condition must be non-negative weights with a positive sum")
+        columns = conds.split([group.squared.numel() for group in self.groups], -1)
+        used = [index for index, part in enumerate(columns) if bool(part.any())]
+        return [self.groups[i] for i in used], torch.cat([columns[i] for i in used], -1)
 
 
 def load(
@@ -219,11 +221,21 @@ def _without_background(
     return x_t.flatten(2) - a[:, None, None] * (2.0 * background - 1.0)[:, :, None]
 
 
-def _log(conds: Float[Tensor, "k b n"]) -> Float[Tensor, "k b n"]:
-    """Log weights; -inf where a component is not used. Raises ValueError if they are no weights."""
-    if not bool((conds >= 0).all()) or not bool((conds.sum(-1) > 0).all()):
-        raise ValueError("a condition must be a row of non-negative weights with a positive sum")
-    return conds.log()
+def _log_ratios(
+    groups: list[Renders],
+    y: Float[Tensor, "b 3 hw"],
+    a: Float[Tensor, " b"],
+    variance: Float[Tensor, " b"],
+    background: Float[Tensor, "b 3"],
+) -> Float[Tensor, "b n"]:
+    """log N(x_t; a m_i, v) - log N(x_t; a beta, v) = (a <y, d> - a^2 |d|^2 / 2) / v.
+
+    beta is the empty image; no norm of the whole noisy image enters, which float32 would round.
+    """
+    products = torch.cat([group.products(y, background) for group in groups], -1)
+    norms = torch.cat([group.squared_norms(background) for group in groups], -1)
+    a = a[:, None]
+    return a * (products - 0.5 * a * norms) / variance[:, None]
 
 
 def _moved(record: Record, device: str | torch.device) -> Record:

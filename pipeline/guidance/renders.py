@@ -50,27 +50,28 @@ class Renders:
 
     def add_means(
         self,
-        total: Float[Tensor, "k b 3 hw"],
-        weights: Float[Tensor, "k b n"],
-        background: Float[Tensor, "b 3"],
+        total: Float[Tensor, "m 3 hw"],
+        weights: Float[Tensor, "m n"],
+        background: Float[Tensor, "m 3"],
     ) -> None:
-        """Adds sum_i weights_i d_i to `total`; renders whose weights are all zero cost nothing."""
-        table = weights.unflatten(-1, self.squared.shape)  # (k, b, R, C)
-        kept = torch.nonzero(table.amax((0, 1, 3))).flatten()
+        """Adds sum_i weights_i d_i to each row of `total`; what has no weight costs nothing."""
+        table = weights.unflatten(-1, self.squared.shape)  # (m, R, C)
+        rows = torch.nonzero(table.amax((1, 2))).flatten()
+        table = table[rows]
+        kept = torch.nonzero(table.amax((0, 2))).flatten() if len(rows) else rows
         if not len(kept):
             return
         features, tint, rgb = self.features, self.tint, self.rgb
         if 2 * len(kept) < len(features):  # beyond that, copying rows costs more than it saves
-            table, features = table[:, :, kept], features[kept]
+            table, features = table[:, kept], features[kept]
             tint = None if tint is None else tint[kept]
             rgb = None if rgb is None else rgb[kept]
-        mean = (table.sum(-1).flatten(0, 1) @ features).unflatten(1, (4, -1))
-        mean = mean.unflatten(0, table.shape[:2])  # (k, b, 4, p)
-        shade = mean[:, :, :3] - mean[:, :, 3:] * background[:, :, None]
+        mean = (table.sum(-1) @ features).unflatten(1, (4, -1))
+        shade = mean[:, :3] - mean[:, 3:] * background[rows, :, None]
         if tint is not None and rgb is not None:
-            colour = torch.einsum("kbrc,rcj->kbjr", table, rgb)
-            shade = shade + (colour.flatten(0, 2) @ tint).view_as(shade)
-        total[..., self.pixels] += 2.0 * shade
+            colour = torch.einsum("mrc,rcj->mjr", table, rgb)
+            shade = shade + (colour.flatten(0, 1) @ tint).view_as(shade)
+        total[rows[:, None], :, self.pixels] += 2.0 * shade.transpose(1, 2)
 
 
 def composed(
