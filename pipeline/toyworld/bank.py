@@ -6,10 +6,11 @@
     python -m pipeline.toyworld.bank --degraded --count 1620 ... --out degraded.safetensors
     python -m pipeline.toyworld.bank --world --count 3200 ... --out world.json
 
-One file a shape serves all nine colours: `base` uint8 (n,4,s,s) is the premultiplied rgb of the parts of
-fixed colour, and coverage; `tint` uint8 (n,1,s,s) the premultiplied shade of the main-colour parts; an
-image is base + tint * clamp(colour + shade, 0, 1). Degraded images are not linear in the colour: they
-are stored as float16 rgba with their `shape`, `colour` and `kind`, indices into world.json's lists.
+One file a shape serves all nine colours: `base` uint8 (n,4,s,s) is the premultiplied rgb of the
+parts of fixed colour, and coverage; `tint` uint8 (n,1,s,s) the premultiplied shade of the
+main-colour parts; an image is base + tint * clamp(colour + shade, 0, 1). Degraded images are not
+linear in the colour: they are stored as float16 rgba with their `shape`, `colour` and `kind`,
+indices into world.json's lists.
 """
 
 import argparse
@@ -31,7 +32,6 @@ from pipeline.toyworld.world import (
     covering_cameras,
     drawn,
     instances,
-    main_colour,
     packed,
     ranges_of,
     seeded,
@@ -52,7 +52,7 @@ def shape_images(
 def degraded_images(
     count: int, size: int, ranges: CameraRanges, *, seed: int, diversity: float
 ) -> dict[str, Tensor]:
-    """The tensors of the degraded bank: every (shape, colour, kind) equally often, to within one."""
+    """The tensors of the degraded bank: each (shape, colour, kind) as often, to within one."""
     generator = seeded("degraded", seed)
     cases = torch.cartesian_prod(*map(torch.arange, (len(SHAPES), len(COLOURS), len(DEGRADE))))
     order = torch.randperm(len(cases), generator=generator)

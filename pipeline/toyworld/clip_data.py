@@ -1,8 +1,9 @@
 """Training pictures and the captions that are true, false or undecided for each.
 
-A pool of layers is rendered once; colours, backgrounds, faults and augmentation are drawn anew for every
-batch, from a generator that depends on the seed and the step only, so that a resumed training
-sees the same batches. The candidates are all captions of the world: plain, with view word, blobs, faults.
+A pool of layers is rendered once; colours, backgrounds, faults and augmentation are drawn anew for
+every batch, from a generator that depends on the seed and the step only, so that a resumed training
+sees the same batches. The candidates are all captions of the world: plain, with view word, blobs,
+faults.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def candidates() -> list[str]:
 
 @dataclass(frozen=True)
 class Pool:
-    """uint8 planes base rgb, alpha, tint (n,5,s,s) by source, and the azimuth and elevation of each.
+    """uint8 planes base rgb, alpha, tint (n,5,s,s), and the azimuth and elevation of each.
 
     `objects` and `fronts` (Janus) hold an equal number a shape, shape after shape; then `heaps`.
     """

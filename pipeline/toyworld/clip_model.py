@@ -1,10 +1,10 @@
 """A small CLIP in open_clip's folder format, with a tokenizer of whole words.
 
 The folder holds open_clip_config.json, open_clip_model.safetensors, tokenizer.json and
-tokenizer_config.json, and is loaded with open_clip's `local-dir:` scheme like any other model. Words
-outside the vocabulary become the token [UNK] (id `UNKNOWN`, the tokenizer's `unk_token_id`): whoever
-encodes text must refuse captions that contain it. Pooling takes the largest id of a caption, which
-here is the end token by construction.
+tokenizer_config.json, and is loaded with open_clip's `local-dir:` scheme like any other model.
+Words outside the vocabulary become the token [UNK] (id `UNKNOWN`, the tokenizer's `unk_token_id`):
+whoever encodes text must refuse captions that contain it. Pooling takes the largest id of a
+caption, which here is the end token by construction.
 """
 
 import json

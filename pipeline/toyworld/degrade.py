@@ -1,6 +1,7 @@
 """Five visible faults of an image, one for each phrase of the paper's negative prompt.
 
-Each function takes premultiplied rgba (n,4,s,s) and returns the same layout; only "noisy" leaves [0, 1].
+Each function takes premultiplied rgba (n,4,s,s) and returns the same layout; only "noisy" leaves
+[0, 1].
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ def _straight(rgba: Images) -> tuple[Tensor, Tensor]:
 
 
 def oversaturated(rgba: Images, generator: torch.Generator) -> Images:
-    """Chroma times 4 after a small colour cast, contrast times 1.5, clipped: neon, even for white."""
+    """Chroma times 4 after a small colour cast, contrast times 1.5: neon, even for white."""
     rgb, alpha = _straight(rgba)
     cast = torch.rand(len(rgba), 3, 1, 1, generator=generator) - 0.5
     rgb = rgb + 0.25 * (cast - cast.mean(1, keepdim=True))

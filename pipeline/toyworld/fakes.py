@@ -4,7 +4,8 @@ blob       one to four random solids in the object's colour, or two such heaps i
 janus      an object whose back half is its front half again, seen from where the second front shows
 wrong view a faithful render that claims a view word 30 degrees or more away from its own
 
-(The fifth kind, degraded renders, is `degrade.py`.) What each may claim is stated by `FAR`, `BEHIND`.
+(The fifth kind, degraded renders, is `degrade.py`.) What each may claim is stated by `FAR`,
+`BEHIND`.
 """
 
 from collections.abc import Sequence

@@ -31,26 +31,26 @@ SIDES = (-1.0, 1.0)
 
 def car(vary: Vary, _: Lacks) -> list[Part]:
     """Headlights, grille and a long bonnet in front; red lights and a white plate behind."""
-    length, width, height = vary(0.92, 0.14), vary(0.52, 0.10), vary(0.25, 0.18)
-    wheel, cabin = vary(0.27, 0.12), vary(0.25, 0.16)
+    length, width, height = vary(0.92, 0.14), vary(0.54, 0.10), vary(0.30, 0.16)
+    wheel, cabin = vary(0.26, 0.12), vary(0.22, 0.16)
     top = height + 2 * cabin
     parts = [
         part("box", (0, 0, 0), (length, width, height), taper=(0.97, 0.94)),
         part(
             "box",
             (-0.16, 0, height + cabin),
-            (0.58 * length, 0.88 * width, cabin),
+            (0.56 * length, 0.86 * width, cabin),
             GLASS,
             taper=(0.66, 0.84),
         ),
-        part("box", (-0.16, 0, top), (0.42 * length, 0.78 * width, 0.06)),
-        part("box", (length, 0, -0.02), (0.05, 0.42 * width, 0.11), BLACK),
-        part("box", (-length, 0, 0.03), (0.06, 0.36 * width, 0.11), SNOW),
-        part("box", (-length, 0, 0.05), (0.04, 0.92 * width, 0.16), BLACK),
+        part("box", (-0.16, 0, top), (0.44 * length, 0.78 * width, 0.07)),
+        part("box", (length, 0, 0.0), (0.05, 0.42 * width, 0.09), BLACK),
+        part("box", (-length, 0, 0.03), (0.06, 0.34 * width, 0.09), SNOW),
+        part("box", (-length, 0, 0.05), (0.04, 0.90 * width, 0.13), BLACK),
     ]
     for side in SIDES:
         parts += [
-            part("box", (-0.16, side * 0.80 * width, height + cabin), (0.07, 0.10, 0.98 * cabin)),
+            part("box", (-0.16, side * 0.80 * width, height + cabin), (0.08, 0.09, 0.98 * cabin)),
             part("ellipsoid", (length, side * 0.70 * width, 0.06), (0.10, 0.15, 0.14), LAMP),
             part("ellipsoid", (-length, side * 0.68 * width, 0.05), (0.10, 0.12, 0.13), TAIL),
         ]

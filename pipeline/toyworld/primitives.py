@@ -1,12 +1,12 @@
 """Ray against three convex solids, each in its own frame where it fits the cube [-1, 1]^3.
 
-box        |x| <= 1 and |y| <= 1 at z = -1, shrinking to taper[0] and taper[1] at z = 1 (wedge, roof)
+box        |x| <= 1 and |y| <= 1 at z = -1, shrinking to taper[0], taper[1] at z = 1 (wedge, roof)
 frustum    radius 1 at z = -1, shrinking to taper[0] at z = 1 (cylinder, cone)
 ellipsoid  the unit ball above the plane z = cut (cut = -1: all of it)
 
-A ray is o + t d with d of any length, so that t is comparable between frames. `enter` gives the t at
-which the ray enters the solid (+inf: never); `normal` the outward normal at a surface point, of any
-length.
+A ray is o + t d with d of any length, so that t is comparable between frames. `enter` gives the t
+at which the ray enters the solid (+inf: never); `normal` the outward normal at a surface point, of
+any length.
 """
 
 from collections.abc import Callable

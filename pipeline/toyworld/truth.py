@@ -1,10 +1,11 @@
 """Write the true objects' own renders, against which optimised objects are compared.
 
-    python -m pipeline.toyworld.truth --shape car --size 96 --seed 0 --diversity 0 --out car.safetensors
+    python -m pipeline.toyworld.truth --shape car --size 96 --seed 0 --diversity 0 --out FILE
 
-The file's layout is the bank's with more leading axes, `base` uint8 (instances, offsets, views, 4, S, S) and
-`tint` uint8 (instances, offsets, views, 1, S, S), and `shade` (instances, 3). Offsets turn the camera around
-the object by a few degrees, so that a reconstruction that is right but slightly turned can be recognised.
+The file's layout is the bank's with more leading axes, `base` uint8 (instances, offsets, views, 4,
+S, S) and `tint` uint8 (instances, offsets, views, 1, S, S), and `shade` (instances, 3). Offsets
+turn the camera around the object by a few degrees, so that a reconstruction that is right but
+slightly turned can be recognised.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The instances, cameras and images that one seed stands for; what the bank and truth files hold.
 
-Instance k of a shape has the same proportions and light in every file written with the same world seed
-and diversity, so that the truth holds the very objects of which the bank holds images.
+Instance k of a shape has the same proportions and light in every file written with the same world
+seed and diversity, so that the truth holds the very objects of which the bank holds images.
 """
 
 import hashlib
@@ -21,14 +21,16 @@ from pipeline.toyworld.vocabulary import COLOURS
 INSTANCES = 16  # of a shape at diversity > 0: many enough to differ, few enough for truth files
 SHADE = 0.06  # largest colour jitter of an instance at diversity 1
 
-# additive recurrence of the generalised golden ratio in 4 dimensions (root of x^5 = x + 1)
-_GOLDEN = 1.1673039782614187
-_STRIDES = torch.tensor([_GOLDEN**-k for k in range(1, 5)], dtype=torch.float64)
+# Strides of an additive recurrence. Azimuth and elevation matter most and take the powers of the
+# plastic number (root of x^3 = x + 1), the best pair in the plane; distance and field of view take
+# the golden ratio and the square root of two, which have no common period with it.
+_PLASTIC, _GOLDEN = 1.324717957244746, 1.618033988749895
+_STRIDES = torch.tensor([1 / _PLASTIC, _PLASTIC**-2, 1 / _GOLDEN, 2**0.5], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class Instances:
-    """Objects of one shape: parts and lights with a leading axis, and the jitter of their colour."""
+    """Objects of one shape: parts, lights and colour jitter, each with a leading axis."""
 
     parts: list[Part]
     lights: Light
