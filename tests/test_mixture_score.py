@@ -146,7 +146,7 @@ def test_posteriors_of_a_partition_sum_to_one(bank):
 
 
 def test_single_precision_agrees_with_double(tmp_path):
-    """At 32 pixels; the exponent's rounding is 1e-7 of numbers up to 1e3, divided by v >= 0.01."""
+    """At 32 pixels. The exponents' rounding is 1e-7 of up to 1e3, divided by v >= 0.01: 1e-2."""
     bank = write_bank(tmp_path, count=32, size=32)
     exact, fast = loaded(bank), loaded(bank, dtype=torch.float32)
     for t in TIMES:
@@ -154,7 +154,7 @@ def test_single_precision_agrees_with_double(tmp_path):
         expected = exact.eps(x_t, times, conditions(exact), view)
         single = View(view.background.float(), view.c2w)
         eps = fast.eps(x_t.float(), times, conditions(fast), single)
-        assert float((eps - expected).flatten(2).norm(dim=2).max()) < 0.01  # |eps| is 55
+        assert float((eps - expected).flatten(2).norm(dim=2).max()) < 0.1  # |eps| is 55
 
 
 @pytest.mark.parametrize("size", [32, 48])
