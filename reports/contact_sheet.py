@@ -1,10 +1,11 @@
-"""A contact sheet holds one tile per run, its views side by side; blind, it tells nothing but a number.
+"""A contact sheet holds one tile per run, its views side by side; blind, it tells nothing but a
+number.
 
     python -m reports.contact_sheet --runs results/mini/runs --task geometry --out sheet.png
     python -m reports.contact_sheet --runs ROOT --out sheet.png --blind --seed 7 --key key.json
 
-Labelled: prompts as rows, columns as columns. Blind: the same tiles shuffled and numbered, so that a
-reader who knows neither prompt nor method can name what each shows; the key says which was which.
+Labelled: prompts as rows, columns as columns. Blind: the same tiles shuffled and numbered, so that
+a reader who knows neither prompt nor method can name what each shows; the key says which was which.
 """
 
 import argparse
@@ -27,7 +28,8 @@ GAP = 12  # pixels between tiles
 def composited(path: Path, *, size: int, background: float) -> UInt8[np.ndarray, "size size 3"]:
     """The RGBA or RGB image in `path` over a grey of `background` in [0, 1], resized to `size`.
 
-    Compositing and resizing are done premultiplied, so that no colour of transparent pixels leaks in.
+    Compositing and resizing are done premultiplied, so that no colour of transparent pixels leaks
+    in.
     """
     from PIL import Image as Pillow
 
@@ -50,7 +52,7 @@ def placeholder(size: int, background: float) -> UInt8[np.ndarray, "size size 3"
 
 
 def tile(run: Run, *, views: Sequence[str], size: int, background: float) -> Image:
-    """The run's views side by side, (size, len(views) * size, 3); placeholders where there is none."""
+    """The run's views side by side, (size, len(views) * size, 3); placeholders for missing ones."""
     paths = [run.picture(view) for view in views]
     images = [
         composited(path, size=size, background=background)
@@ -70,7 +72,7 @@ def blind(
     background: float,
     across: int,
 ) -> tuple[Image, list[dict[str, Any]]]:
-    """(sheet, key): the runs' tiles in an order drawn from `seed`, numbered from 1, `across` a row."""
+    """(sheet, key): the runs' tiles in an order drawn from `seed`, numbered from 1."""
     order = np.random.default_rng(seed).permutation(len(runs))
     shuffled = [runs[i] for i in order]
     tiles = [tile(run, views=views, size=size, background=background) for run in shuffled]
@@ -99,7 +101,7 @@ def labelled(
     size: int,
     background: float,
 ) -> Image:
-    """Prompts (and seeds) as rows in the order met, `columns` as columns, both named at the edge."""
+    """Prompts (and seeds) as rows in the order met, `columns` as columns, named at the edge."""
     by_key = {run.key: run for run in runs}
     prompts = {(run.key[1], run.key[2]): run.record["prompt"] for run in runs}
     many_seeds = len({seed for _, seed in prompts}) > 1
@@ -162,7 +164,9 @@ def select(
     prompt_ids: Sequence[str] | None,
     stage: str | None,
 ) -> list[Run]:
-    """The runs of one stage below `roots` that are of `columns` and `prompt_ids`. Raises ReportError."""
+    """The runs of one stage below `roots` that are of `columns` and `prompt_ids`. Raises
+    ReportError.
+    """
     runs = [run for root in roots for run in find_runs(root, task=task, columns=columns)]
     runs = [run for run in runs if prompt_ids is None or run.record["prompt_id"] in prompt_ids]
     if not runs:

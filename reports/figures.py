@@ -1,14 +1,15 @@
 """Figures as PNG, SVG and CSV: the same input gives the same bytes of SVG and CSV.
 
     python -m reports.figures gradient_norms --trace trace.parquet --out DIR
-    python -m reports.figures gradient_norms --trace tables/traces.parquet --columns sds csd --out DIR
-    python -m reports.figures sweep --runs results/sweep/runs --columns sds-omega-0 sds-omega-40 --out DIR
+    python -m reports.figures gradient_norms --trace tables/traces.parquet --columns csd --out DIR
+    python -m reports.figures sweep --runs results/mini/runs --columns sds-omega-0 --out DIR
 
-Norms are those of one image at the guidance's input (`pipeline.trace`), each a single noisy sample; a
-line is the median over everything that falls into a bin, its band the middle half.
+Norms are those of one image at the guidance's input (`pipeline.trace`), each a single noisy sample;
+a line is the median over everything that falls into a bin, its band the middle half.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -35,7 +36,7 @@ TERMS: dict[str, tuple[str, str, tuple[float, ...]]] = {
 }
 POSTERIOR = "posterior"
 AGAINST = {"step": "optimisation step", "t": "noise level t"}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "score-distillation-benchmark",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -87,11 +88,12 @@ def _column_of(path: Path) -> str:
 def binned(
     traces: "pandas.DataFrame", *, against: str, quantity: str, bins: int
 ) -> "pandas.DataFrame":
-    """Median and quartiles of `quantity` per column, term and bin of `against`; null norms are left out.
+    """Median and quartiles of `quantity` per column, term and bin of `against`; null norms are left
+    out.
 
     Columns: column, against, term, centre, median, lower, upper, n. Bins have equal width over the
-    whole range of `against`; the centre is the mean of what fell in. Probes and losses are not norms
-    of one image and do not appear.
+    whole range of `against`; the centre is the mean of what fell in. Probes and losses are not
+    norms of one image and do not appear.
     """
     import numpy as np
     import pandas
@@ -128,7 +130,7 @@ def binned_norms(
 
 
 def gradient_norms(table: "pandas.DataFrame", *, columns: Sequence[str]) -> "Figure":
-    """Panels: norm against step, norm against t, and q(y|x_t) against t where the prior knows it."""
+    """Panels: norm against step, against t, and q(y|x_t) against t where the prior knows it."""
     from matplotlib.figure import Figure
 
     with_posterior = POSTERIOR in set(table["term"])
@@ -206,6 +208,7 @@ def themed(text: str, *, label: str) -> str:
     Ink becomes currentColor, rules var(--rule), a term's colour var(--term-<name>).
     """
     body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     head, _, rest = body.partition(">")
     box = head.split('viewBox="')[1].split('"')[0]
     colours = {INK: "currentColor", RULE: "var(--rule)"}
@@ -243,7 +246,9 @@ def write_gradient_norms(args: argparse.Namespace) -> None:
 
 
 def write_sweep(args: argparse.Namespace) -> None:
-    """sweep.png, one row per prompt and one column per swept value, and sweep.csv naming each image."""
+    """sweep.png, one row per prompt and one column per swept value, and sweep.csv naming each
+    image.
+    """
     import pandas
 
     runs = contact_sheet.select(

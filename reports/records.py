@@ -1,7 +1,8 @@
 """Finished runs and tables, read from disk as plain records; nothing here computes a score.
 
-A run folder is `<runs>/<task>/<column>/<prompt_id>/seed<k>/<stage>/` with a run.json; its pictures lie in
-`views/` and beside it. Whatever a page says about a run comes from that file, never from the folder's name.
+A run folder is `<runs>/<task>/<column>/<prompt_id>/seed<k>/<stage>/` with a run.json; its pictures
+lie in `views/` and beside it. Whatever a page says about a run comes from that file, never from the
+folder's name.
 """
 
 import functools
@@ -28,7 +29,9 @@ class ReportError(RuntimeError):
 
 @dataclass(frozen=True)
 class Turntable:
-    """A sprite sheet: frame i stands in row i // columns, column i % columns, seen from azimuths[i]."""
+    """A sprite sheet: frame i stands in row i // columns, column i % columns, seen from
+    azimuths[i].
+    """
 
     path: Path
     frames: int
@@ -64,7 +67,9 @@ class Run:
         return _total(self.record.get("evaluations"))
 
     def picture(self, view: str, kind: str = "") -> Path | None:
-        """The image of `view` (`kind` "normal" or "depth"; "" = colour), or None when there is none."""
+        """The image of `view` (`kind` "normal" or "depth"; "" = colour), or None when there is
+        none.
+        """
         path = self.folder / "views" / (f"{view}_{kind}.png" if kind else f"{view}.png")
         return path if path.exists() else None
 
@@ -116,7 +121,9 @@ def find_runs(root: Path, *, task: str, columns: Sequence[str] | None = None) ->
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`. Raises ArtifactError when its run.json is broken, of another schema, or lacks keys."""
+    """The run in `folder`. Raises ArtifactError when its run.json is broken, of another schema, or
+    lacks keys.
+    """
     path = Path(folder) / "run.json"
     record = read_json(path)
     if not isinstance(record, dict):
@@ -129,7 +136,7 @@ def read_run(folder: Path) -> Run:
 
 
 def choose_stage(runs: Sequence[Run], stage: str | None) -> list[Run]:
-    """The runs of one stage, so that each (column, prompt, seed) occurs once. Raises ReportError."""
+    """The runs of one stage: each (column, prompt, seed) once. Raises ReportError."""
     stages = list(dict.fromkeys(run.record["stage"] for run in runs))
     if stage is None and len(stages) > 1:
         raise ReportError(
@@ -154,7 +161,9 @@ class Tables:
 
 
 def read_tables(folder: Path) -> Tables:
-    """The tables in `folder`; traces.parquet and protocols.json may be absent. Raises ArtifactError."""
+    """The tables in `folder`; traces.parquet and protocols.json may be absent. Raises
+    ArtifactError.
+    """
     folder = Path(folder)
     present = [name for name in TABLES if name != "traces" or (folder / "traces.parquet").exists()]
     frames = {name: read_table(folder / name, name) for name in present}
@@ -171,9 +180,16 @@ def read_tables(folder: Path) -> Tables:
     )
 
 
+def rows_of(frame: "pandas.DataFrame") -> list[Any]:
+    """The rows of `frame` as named tuples."""
+    return list(frame.itertuples(index=False))
+
+
 @functools.lru_cache(maxsize=64)
 def sources_differ(commit: str) -> bool | None:
-    """Whether the sources that decide a result have changed since `commit`; None where git cannot tell."""
+    """Whether the sources that decide a result have changed since `commit`; None where git cannot
+    tell.
+    """
     here = Path(__file__).resolve().parent.parent
     command = ["git", "-C", str(here), "diff", "--quiet", commit, "--", *SOURCES]
     try:
@@ -184,7 +200,10 @@ def sources_differ(commit: str) -> bool | None:
 
 
 def source_remark(run: Run) -> str:
-    """ "" when `run` was made by the sources as they stand, else what is known about the difference."""
+    """What is known of the difference between the sources that made `run` and the present ones.
+
+    Empty when there is none.
+    """
     commit = str(run.record.get("commit") or "")
     if run.record.get("dirty"):
         return "made with uncommitted changes"

@@ -1,7 +1,8 @@
-"""The tables of a page: one row per column of the comparison, one cell per number, each with its protocol.
+"""The tables of a page: one row per column of the comparison, one cell per number, each with its
+protocol.
 
-Readings of one metric under different protocols are different numbers and never share a table column. A
-reading is per object when its scores stand under view "object", else per view.
+Readings of one metric under different protocols are different numbers and never share a table
+column. A reading is per object when its scores stand under view "object", else per view.
 """
 
 import math
@@ -9,96 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reports.records import Run, Tables
+from reports.metric_names import (
+    COSTS,
+    FLOORS,
+    GROUPS,
+    HIDDEN,
+    METRICS,
+    OTHER,
+    RETRIEVAL,
+    STRICT,
+    Metric,
+)
+from reports.records import Run, Tables, rows_of
 
 INTENT_TO_TREAT, COMPLETERS = "intent_to_treat", "completers"
 TOO_SMALL = "n too small to rank"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is shown: value * scale with `decimals`, under `label`, explained by `help`."""
-
-    group: str
-    label: str
-    help: str
-    scale: float = 1.0
-    decimals: int = 1
-    unit: str = ""
-
-    def text(self, value: float | None) -> str:
-        """The value as a reader sees it; an en dash where there is none."""
-        if value is None or not math.isfinite(value):
-            return "–"
-        return f"{value * self.scale:.{self.decimals}f}".replace("-", "−")
-
-
-RETRIEVAL, STRICT, TRUTH = "Retrieval", "Strict retrieval", "Against the true object"
-APPEARANCE, COST, OTHER = "Appearance", "Cost of a run", "Other"
-GROUPS = (RETRIEVAL, STRICT, TRUTH, APPEARANCE, COST, OTHER)
-
-
-def _hit(k: int) -> Metric:
-    text = (
-        f"Share of images whose own prompt is among the first {k} of the candidates by CLIP cosine."
-    )
-    return Metric(RETRIEVAL, f"R@{k}", text, scale=100, decimals=1, unit="%")
-
-
-METRICS: dict[str, Metric] = {
-    "clip_score": Metric(
-        RETRIEVAL, "CLIP score", "250 × cosine between the image's and its prompt's embedding."
-    ),
-    "r_at_1": _hit(1),
-    "r_at_5": _hit(5),
-    "r_at_10": _hit(10),
-    "strict_hit": Metric(
-        STRICT,
-        "hit",
-        "Ranked among every candidate with each view word, and blobs: a hit needs object and view.",
-        scale=100,
-        unit="%",
-    ),
-    "truth_iou": Metric(
-        TRUTH,
-        "IoU",
-        "Silhouette overlap with the true object, best over its instances and a small turn.",
-        decimals=2,
-    ),
-    "truth_psnr": Metric(
-        TRUTH, "PSNR", "Colour error against the true object, best as for IoU.", unit="dB"
-    ),
-    "front_back": Metric(
-        TRUTH,
-        "front ≠ back",
-        "Share of objects whose front view resembles the true front more than the true back.",
-        scale=100,
-        decimals=0,
-        unit="%",
-    ),
-    "chroma": Metric(
-        APPEARANCE, "chroma", "Mean CIELAB chroma of the finished runs: over-saturation raises it."
-    ),
-    "clipped": Metric(
-        APPEARANCE, "clipped", "Share of clipped pixels: over-saturation raises it.", 100, 1, "%"
-    ),
-    "sharpness": Metric(
-        APPEARANCE, "sharpness", "Laplacian energy: over-smoothing lowers it.", decimals=3
-    ),
-    "opacity": Metric(APPEARANCE, "opacity", "Mean opacity of the views.", decimals=2),
-}
-# What a scene that ignores the prompt reaches: the best wrong shape, and the ball a run starts from.
-FLOORS = {"truth_iou": {"wrong shape": "iou_floor", "ball": "iou_ball"}}
-HIDDEN = {"clip_cos", "rank", "strict_rank", "iou_floor", "iou_ball"}
-COSTS = {
-    "seconds": Metric(COST, "seconds", "Wall clock of one run, imports included.", 1, 0, "s"),
-    "evaluations": Metric(
-        COST,
-        "evaluations",
-        "Denoiser evaluations of one run: one image under one condition each, every kind counted.",
-        decimals=0,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -121,14 +47,17 @@ class Reading:
     @property
     def group(self) -> str:
         """The heading above the label; what is measured both ways says which."""
-        both = self.shown.group in (RETRIEVAL, STRICT)
-        return f"{self.shown.group}, per {self.level}" if both else self.shown.group
+        told = self.shown.group == RETRIEVAL
+        return f"{RETRIEVAL}, per {self.level}" if told else self.shown.group
 
     @property
     def label(self) -> str:
         """The metric's label, with the variant of the protocol that its name spells out."""
         variant = self.name.partition("@")[2]
-        return f"{self.shown.label} ({variant})" if variant else self.shown.label
+        label = (
+            f"{self.level} {self.shown.label}" if self.shown.group == STRICT else self.shown.label
+        )
+        return f"{label} ({variant})" if variant else label
 
 
 def readings(tables: Tables) -> list[Reading]:
@@ -136,7 +65,7 @@ def readings(tables: Tables) -> list[Reading]:
     names = tables.summary[["metric", "protocol_id"]].drop_duplicates()
     per_view = set(tables.scores.loc[tables.scores["view"] != "object", "metric"])
     known = []
-    for row in names.itertuples(index=False):
+    for row in rows_of(names):
         plain = row.metric.partition("@")[0]
         metric = plain.removesuffix("_object")
         if metric in HIDDEN:
@@ -200,12 +129,12 @@ def metrics_table(
 ) -> dict[str, list[Number]]:
     """column -> one Number per reading, for one population; absent numbers are en dashes.
 
-    What has no intent-to-treat value (appearance: a missing picture has no sharpness) stands for the
-    finished runs in either population.
+    What has no intent-to-treat value (appearance: a missing picture has no sharpness) stands for
+    the finished runs in either population.
     """
     order = {population: 1, COMPLETERS: 0}
     chosen = tables.summary[tables.summary["population"].isin(list(order))]
-    ranked = sorted(chosen.itertuples(index=False), key=lambda r: order[r.population])
+    ranked = sorted(rows_of(chosen), key=lambda r: order[r.population])
     by_key = {(r.column, r.metric, r.protocol_id): r for r in ranked}
     floors = {(r.column, r.metric): r.mean for r in ranked}
     result: dict[str, list[Number]] = {column: [] for column in columns}
@@ -272,11 +201,13 @@ def _range(values: Sequence[float], shown: Metric) -> Number:
     if not values:
         return Number("–")
     mean, low, high = sum(values) / len(values), shown.text(min(values)), shown.text(max(values))
-    return Number(f"{mean:,.0f}", f"{low} – {high}" if low != high else "every run")
+    return Number(f"{mean:,.0f}", f"{low} – {high}" if low != high else "each run")
 
 
 def counts(tables: Tables, columns: Sequence[str]) -> dict[str, dict[str, int]]:
-    """column -> n_prompts, n_runs, n_failed of the intent-to-treat population; zeros if it has none."""
+    """column -> n_prompts, n_runs, n_failed of the intent-to-treat population; zeros if it has
+    none.
+    """
     chosen = tables.summary[tables.summary["population"] == INTENT_TO_TREAT]
     names = ("n_prompts", "n_runs", "n_failed")
     result = {}
@@ -289,15 +220,15 @@ def counts(tables: Tables, columns: Sequence[str]) -> dict[str, dict[str, int]]:
 def verdicts(
     tables: Tables, shown: Sequence[Reading], *, columns: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The pairwise comparisons as rows (reading) x pairs, and one sentence on what n allows; or None."""
+    """The pairwise comparisons as rows (reading) x pairs, and one sentence on what n allows; or
+    None.
+    """
     pairs = tables.pairs
     pairs = pairs[pairs["column_a"].isin(columns) & pairs["column_b"].isin(columns)]
     if pairs.empty:
         return None
     names = list(dict.fromkeys(zip(pairs["column_a"], pairs["column_b"], strict=True)))
-    by_key = {
-        (r.metric, r.protocol_id, r.column_a, r.column_b): r for r in pairs.itertuples(index=False)
-    }
+    by_key = {(r.metric, r.protocol_id, r.column_a, r.column_b): r for r in rows_of(pairs)}
     rows = []
     for reading in shown:
         cells = [by_key.get((reading.name, reading.protocol_id, *name)) for name in names]

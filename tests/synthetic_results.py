@@ -1,11 +1,12 @@
-"""A small results folder in the agreed format, made of ray-traced balls: runs, views, traces and tables.
+"""A small results folder in the agreed format, made of ray-traced balls: runs, views, traces and
+tables.
 
-It holds what a page must survive: failed runs with and without pictures, a missing run, prompts with quotes,
-markup, emoji, slashes and 300 words. Everything follows from the seed.
+It holds what a page must survive: failed runs with and without pictures, a missing run, prompts
+with quotes, markup, emoji, slashes and 300 words. Everything follows from the seed.
 """
 
 import hashlib
-import io
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ NASTY = (
 PLAIN = ("a red car", "a yellow duck", "a blue robot", "a green house", "an orange chair")
 PLAIN = (*PLAIN, "a purple mushroom")
 PALETTE = np.array(
-    [[0.8, 0.15, 0.12], [0.95, 0.8, 0.1], [0.15, 0.3, 0.8], [0.2, 0.6, 0.25], [0.95, 0.5, 0.1]]
-    + [[0.55, 0.2, 0.6]]
+    [
+        *([0.8, 0.15, 0.12], [0.95, 0.8, 0.1], [0.15, 0.3, 0.8]),
+        *([0.2, 0.6, 0.25], [0.95, 0.5, 0.1], [0.55, 0.2, 0.6]),
+    ]
 )
 
 
@@ -50,7 +53,7 @@ class Balls:
 
 
 def balls(index: int, distortion: float, generator: np.random.Generator) -> Balls:
-    """A body, a head and a red nose in front (+x); `distortion` moves and recolours them at random."""
+    """A body, a head and a red nose in front (+x); `distortion` moves and recolours them."""
     colour = PALETTE[index % len(PALETTE)]
     tall = 0.1 * (index % 3)
     centres = np.array([[0, 0, -0.3], [0.1, 0, 0.3 + tall], [0.42, 0, 0.3 + tall]], dtype=float)
@@ -63,7 +66,9 @@ def balls(index: int, distortion: float, generator: np.random.Generator) -> Ball
 
 
 def picture(scene: Balls, azimuth: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rgba, normal map rgba), each (size, size, 4) in [0, 1], seen orthographically from `azimuth` degrees."""
+    """(rgba, normal map rgba), each (size, size, 4) in [0, 1], seen orthographically from `azimuth`
+    degrees.
+    """
     a, e = math.radians(azimuth), math.radians(15)
     toward = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
     right = np.array([-math.sin(a), math.cos(a), 0.0])
@@ -83,53 +88,56 @@ def picture(scene: Balls, azimuth: float, size: int) -> tuple[np.ndarray, np.nda
         colour[front] = (paint * light[..., None])[front]
         normals[front] = (local * 0.5 + 0.5)[front]
     alpha = np.isfinite(best).astype(float)
-    return tuple(_area(np.dstack([image, alpha]), alpha) for image in (colour, normals))  # type: ignore[return-value]
+    return _area(colour, alpha), _area(normals, alpha)
 
 
 def _area(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    premultiplied = np.dstack([image[..., :3] * alpha[..., None], alpha])
+    premultiplied = np.dstack([image * alpha[..., None], alpha])
     h, w = alpha.shape
     small = premultiplied.reshape(h // 2, 2, w // 2, 2, 4).mean((1, 3))
     rgb = small[..., :3] / np.maximum(small[..., 3:], 1e-6)
     return np.dstack([rgb, small[..., 3]])
 
 
-def _sheet(scene: Balls, frames: int, columns: int, size: int) -> bytes:
+def _sheet(scene: Balls, frames: int, columns: int, size: int) -> np.ndarray:
+    rows = -(-frames // columns)
+    sheet = np.zeros((rows * size, columns * size, 4))
+    for i in range(frames):
+        y, x = divmod(i, columns)
+        rgba, _ = picture(scene, 360 * i / frames, size)
+        sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = rgba
+    return sheet
+
+
+def _save(path: Path, image: np.ndarray) -> None:
+    """Plainly, without the disk flush of an atomic write: a fixture writes hundreds of pictures."""
     from PIL import Image
 
-    rows = -(-frames // columns)
-    sheet = np.full((rows * size, columns * size, 3), 0.5)
-    for i in range(frames):
-        rgba, _ = picture(scene, 360 * i / frames, size)
-        y, x = divmod(i, columns)
-        tile = rgba[..., :3] * rgba[..., 3:] + 0.5 * (1 - rgba[..., 3:])
-        sheet[y * size : (y + 1) * size, x * size : (x + 1) * size] = tile
-    buffer = io.BytesIO()
-    Image.fromarray((sheet * 255).astype(np.uint8)).save(buffer, format="WEBP", quality=85)
-    return buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((image * 255 + 0.5).astype(np.uint8)).save(path)
 
 
 def write_run(folder: Path, scene: Balls | None, record: dict[str, Any], *, size: int) -> None:
     """One run folder; without a `scene` it has no pictures, as after a crash in the first step."""
-    artifacts.write_json(folder / "run.json", record)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     if scene is None:
         return
     for view, azimuth in VIEWS.items():
         rgba, normal = picture(scene, azimuth, size)
-        artifacts.write_png(folder / "views" / f"{view}.png", rgba)
-        artifacts.write_png(folder / "views" / f"{view}_normal.png", normal)
+        _save(folder / "views" / f"{view}.png", rgba)
+        _save(folder / "views" / f"{view}_normal.png", normal)
         if view == "front":
-            poster = rgba[..., :3] * rgba[..., 3:] + 0.5 * (1 - rgba[..., 3:])
-            artifacts.write_png(folder / "poster.png", poster)
+            _save(folder / "poster.png", rgba)
     frames, columns = 24, 6
-    artifacts.write_bytes(folder / "turntable.webp", _sheet(scene, frames, columns, size))
+    _save(folder / "turntable.webp", _sheet(scene, frames, columns, size))
     meta = {"frames": frames, "columns": columns, "size": size}
     meta["azimuths"] = [360 * i / frames for i in range(frames)]  # type: ignore[assignment]
-    artifacts.write_json(folder / "views" / "views.json", meta)
+    (folder / "views" / "views.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
 def trace_frame(column: str, generator: np.random.Generator, steps: int = 500) -> Any:
-    """A trace with two views a step, terms as `pipeline.trace` names them; a missing term is null."""
+    """A trace with two views a step, terms as in `pipeline.trace`; a missing term is null."""
     import pandas
 
     rows = []
@@ -192,8 +200,8 @@ def write_results(
 ) -> Path:
     """`root`/runs and `root`/tables for every prompt x column x seed. Returns `root`.
 
-    With `failures`, the first column fails on the second prompt (no pictures), the last column on the third
-    (placeholder pictures), and the last prompt's last column was never run.
+    With `failures`, the first column fails on the second prompt (no pictures), the last column on
+    the third (placeholder pictures), and the last prompt's last column was never run.
     """
     generator = np.random.default_rng(0)
     runs = []

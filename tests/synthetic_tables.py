@@ -1,4 +1,6 @@
-"""Tables that fit `synthetic_results`: plausible numbers, true to the formats, computed from nothing."""
+"""Tables that fit `synthetic_results`: plausible numbers, true to the formats, computed from
+nothing.
+"""
 
 import itertools
 from pathlib import Path
@@ -55,7 +57,7 @@ def _rows(
 
 
 def _measured(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """Object rows of a metric that is also measured per view are renamed, as summaries name them."""
+    """Object rows of a metric that is also measured per view bear the name summaries use."""
     kept = scores.copy()
     of_object = kept["view"] == "object"
     kept = kept[~(of_object & kept["metric"].isin(["clip_cos", "clip_score", "truth_iou"]))]

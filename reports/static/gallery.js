@@ -13,10 +13,9 @@
   const tags = rows.map((row) => row.dataset.tags.split("|"));
   const initial = { q: "", tags: [], sort: "", of: 0, minus: -1, up: false, hide: [], mode: "rgb", az: 0, row: "", play: !calm, speed: 1 };
   let state = Object.assign({}, initial);
-  let sides = ["front", "left", "back", "right"];
+  const sides = ["front", "left", "back", "right"];
 
   root.classList.remove("no-js");
-  root.style.setProperty("--shown", data.columns.length);
 
   /* Turntables: mounted while near the window, all at one angle. */
   const mounted = new Set();
@@ -126,8 +125,8 @@
       order.reverse();
     }
     order.forEach((i) => table.append(rows[i]));
-    let words2 = shown + " of " + rows.length + (rows.length === 1 ? " prompt" : " prompts");
-    byId("count").textContent = words2;
+    const count = shown + " of " + rows.length + (rows.length === 1 ? " prompt" : " prompts");
+    byId("count").textContent = count;
     byId("nothing").hidden = shown > 0;
     all("thead th", table).forEach(function (th, i) {
       const sorted = state.sort && state.minus < 0 && state.of === i;

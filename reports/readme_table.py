@@ -1,0 +1,140 @@
+"""A short table of one preset's results in Markdown: the README's numbers come from a command.
+
+    python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs
+    python -m reports.readme_table --tables TABLES --runs RUNS --page README.md
+
+Prints the table; with --page it also replaces what stands between the page's two markers.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.artifacts import ArtifactError, write_text
+from reports import summary
+from reports.records import ReportError, Run, Tables, choose_stage, find_runs, read_tables
+
+MARKERS = ("<!-- mini-table -->", "<!-- /mini-table -->")
+# The summary's name of each number -> its heading
+SHOWN = {
+    "r_at_1": "R@1, view",
+    "r_at_1_object": "R@1, object",
+    "strict_hit_object": "strict hit",
+    "truth_iou": "IoU",
+    "truth_psnr": "PSNR",
+    "front_back": "front ≠ back",
+}
+
+
+def chosen(tables: Tables, names: Sequence[str]) -> list[summary.Reading]:
+    """The reading of each of `names` that the tables hold, in that order.
+
+    Raises ReportError for two protocols under one name: they must not share a table column.
+    """
+    held = summary.readings(tables)
+    for name in names:
+        protocols = [r.protocol_id for r in held if r.name == name]
+        if len(protocols) > 1:
+            raise ReportError(
+                f"{name} was measured under {len(protocols)} protocols: show one only"
+            )
+    return [reading for name in names for reading in held if reading.name == name]
+
+
+def markdown(tables: Tables, runs: Sequence[Run], *, columns: Sequence[str]) -> str:
+    """One row per column, means over prompts with intervals, failed runs counted; then the floors.
+
+    Raises ReportError when the tables hold none of the numbers.
+    """
+    shown = chosen(tables, list(SHOWN))
+    if not shown:
+        raise ReportError(f"the summary holds none of {', '.join(SHOWN)}; score the runs first")
+    table = summary.metrics_table(
+        tables, shown, columns=columns, population=summary.INTENT_TO_TREAT
+    )
+    costs = summary.costs(runs, columns)
+    counts = summary.counts(tables, columns)
+    headings = [f"{SHOWN[r.name]} {r.shown.unit}".strip() for r in shown]
+    lines = [_row(["column", "finished", *headings, "s a run"])]
+    lines.append("|---" * (len(shown) + 3) + "|")
+    for column in columns:
+        n = counts[column]
+        finished = f"{n['n_runs'] - n['n_failed']} of {n['n_runs']}"
+        numbers = [_cell(number) for number in table[column]]
+        lines.append(_row([f"`{column}`", finished, *numbers, costs[column][0].text]))
+    lines += _floor_rows(table[columns[0]])
+    return "\n".join([*lines, "", _note(tables, shown, columns)])
+
+
+def _floor_rows(numbers: Sequence[summary.Number]) -> list[str]:
+    names = list(dict.fromkeys(name for number in numbers for name in number.floors))
+    return [
+        _row(
+            [f"*{name}*", "", *(n.floors[name][0] if name in n.floors else "" for n in numbers), ""]
+        )
+        for name in names
+    ]
+
+
+def _note(tables: Tables, shown: Sequence[summary.Reading], columns: Sequence[str]) -> str:
+    rows = tables.summary
+    prompts, level = int(rows["n_prompts"].max()), round(100 * float(rows["level"].iloc[0]))
+    text = f"Means over {prompts} prompts, {level} % intervals in brackets, failed runs counted."
+    verdicts = summary.verdicts(tables, shown, columns=columns)
+    if verdicts and verdicts["all_small"]:
+        text += (
+            f" **n too small to rank**: the smallest p that a paired comparison of {verdicts['n']} "
+            f"prompts can reach is {verdicts['smallest_p']}, {verdicts['holm']} after Holm."
+        )
+    return f"{text} `summary.parquet` {tables.checksums['summary.parquet'][:12]}."
+
+
+def _cell(number: summary.Number) -> str:
+    interval = number.interval.replace(" – ", "–")
+    return f"{number.text} ({interval})" if interval else number.text
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def between_markers(page: str, text: str) -> str:
+    """`page` with `text` between its markers. Raises ReportError unless each stands there once."""
+    first, last = MARKERS
+    if page.count(first) != 1 or page.count(last) != 1 or page.index(first) > page.index(last):
+        raise ReportError(f"the page needs one {first} and, below it, one {last}")
+    before, rest = page.split(first)
+    return f"{before}{first}\n{text}\n{last}{rest.split(last)[1]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(
+        prog="reports.readme_table", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--tables", type=Path, required=True, help="results/<preset>/tables")
+    parser.add_argument("--runs", type=Path, required=True, help="results/<preset>/runs")
+    parser.add_argument("--task", default="geometry")
+    parser.add_argument("--stage")
+    parser.add_argument("--columns", nargs="+", help="which columns, in this order; default: all")
+    parser.add_argument("--page", type=Path, help="a page with markers to write the table into")
+    given = parser.parse_args(arguments)
+    try:
+        tables = read_tables(given.tables)
+        runs = find_runs(given.runs, task=given.task, columns=given.columns)
+        runs = choose_stage(runs, given.stage)
+        columns = given.columns or list(dict.fromkeys(run.key[0] for run in runs))
+        text = markdown(tables, runs, columns=columns)
+        if given.page is not None:
+            page = given.page.read_text(encoding="utf-8")
+            write_text(given.page, between_markers(page, text))
+    except (ArtifactError, ReportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
