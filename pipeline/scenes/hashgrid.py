@@ -68,14 +68,20 @@ def grid_levels(settings: HashGridSettings) -> list[Level]:
     return levels
 
 
-def node_numbers(x: Tensor, y: Tensor, z: Tensor, level: Level) -> Tensor:
-    """Positions in the table of nodes given by integer coordinates (any integer type)."""
+def corner_numbers(cell: Int[Tensor, "3 m"], level: Level) -> Int[Tensor, "8 m"]:
+    """Table positions of the nodes of cells, x fastest, z slowest."""
+    r = level.resolution
+    corner = torch.arange(8, dtype=cell.dtype, device=cell.device)[:, None]
     if level.dense:
-        number = x + y * level.resolution + z * level.resolution**2
-        # r^3 + r^2 + r < 2 entries: one subtraction is the modulo.
-        number = torch.where(number >= level.entries, number - level.entries, number)
+        first = cell[0] + cell[1] * r + cell[2] * r**2
+        number = first + ((corner & 1) + (corner >> 1 & 1) * r + (corner >> 2) * r**2)
+        if len(first) and int(first.max()) + 1 + r + r**2 >= level.entries:
+            # r^3 + r^2 + r < 2 entries: one subtraction is the modulo.
+            number = torch.where(number >= level.entries, number - level.entries, number)
     else:
-        x, y, z = x.long(), y.long() * HASH_PRIMES[1], z.long() * HASH_PRIMES[2]
+        x = cell[0].long() + (corner & 1)
+        y = (cell[1].long() + (corner >> 1 & 1)) * HASH_PRIMES[1]
+        z = (cell[2].long() + (corner >> 2)) * HASH_PRIMES[2]
         number = ((x ^ y ^ z) & 0xFFFFFFFF) % level.entries
     return (number + level.offset).int()
 
@@ -104,7 +110,8 @@ def corners(
 ) -> tuple[Int[Tensor, "l 8 m"], Float[Tensor, "l 8 m"]]:
     """Table positions and trilinear weights of the eight nodes around each point, per level."""
     cell, linear = _fractions(points, levels)
-    return _corner_numbers(cell, levels), _products(linear[0], linear[1], linear[2])
+    numbers = [corner_numbers(cell[:, index], level) for index, level in enumerate(levels)]
+    return torch.stack(numbers), _products(linear[0], linear[1], linear[2])
 
 
 def corner_gradients(points: Float[Tensor, "3 m"], levels: list[Level]) -> Float[Tensor, "3 l 8 m"]:
@@ -120,15 +127,6 @@ def corner_gradients(points: Float[Tensor, "3 m"], levels: list[Level]) -> Float
             _products(linear[0], linear[1], slopes),
         ]
     )
-
-
-def _corner_numbers(cell: Int[Tensor, "3 l m"], levels: list[Level]) -> Int[Tensor, "l 8 m"]:
-    shift = torch.arange(8, device=cell.device, dtype=cell.dtype)[:, None]
-    numbers = [
-        node_numbers(x + (shift & 1), y + (shift >> 1 & 1), z + (shift >> 2), level)
-        for x, y, z, level in zip(*cell[:, :, None], levels, strict=True)
-    ]
-    return torch.stack(numbers)
 
 
 class _WeightedRows(torch.autograd.Function):
@@ -186,22 +184,24 @@ class HashGrid(nn.Module):
         index, weight = corners(points, self.levels)
         return weighted_rows(self.table, index, weight).transpose(0, 1).flatten(0, 1)
 
-    def summed(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "f m"]:
-        """The sum of the levels' features: a sum of grids rather than their concatenation."""
+    def summed(self, points: Float[Tensor, "3 m"], *, features: int | None = None) -> Tensor:
+        """The levels' first `features` (default: all) added up, (f, m): a sum of grids."""
         index, weight = corners(points, self.levels)
         index, weight = index.flatten(0, 1)[None], weight.flatten(0, 1)[None]
-        return weighted_rows(self.table, index, weight)[:, 0]
+        return weighted_rows(self.table[:, :features], index, weight)[:, 0]
 
     def gradient(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 lf m"]:
-        """d features / d points, linear in the table, hence itself differentiable once."""
+        """d forward(points) / d points, linear in the table, hence itself differentiable."""
         index, _ = corners(points, self.levels)
-        weight = corner_gradients(points, self.levels)
-        values = weighted_rows(self.table, index.repeat(3, 1, 1), weight.flatten(0, 1))
-        return values.unflatten(1, weight.shape[:2]).permute(1, 2, 0, 3).flatten(1, 2)
+        weights = corner_gradients(points, self.levels)
+        values = self.table.t().index_select(1, index.view(-1)).unflatten(1, index.shape)
+        return torch.stack(
+            [(values * weight).sum(2).transpose(0, 1).flatten(0, 1) for weight in weights]
+        )
 
     def summed_gradient(self, points: Float[Tensor, "3 m"], feature: int) -> Float[Tensor, "3 m"]:
         """d summed(points)[feature] / d points."""
         index, _ = corners(points, self.levels)
-        weight = corner_gradients(points, self.levels).flatten(1, 2)
-        index = index.flatten(0, 1).expand(3, -1, -1)
-        return weighted_rows(self.table[:, feature : feature + 1], index, weight)[0]
+        weights = corner_gradients(points, self.levels)
+        values = self.table[:, feature].index_select(0, index.view(-1)).view_as(index)
+        return torch.stack([(values * weight).sum((0, 1)) for weight in weights])

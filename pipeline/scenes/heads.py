@@ -26,6 +26,10 @@ class SumHead(nn.Module):
     def forward(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "4 m"]:
         return self.grid.summed(points)
 
+    def density(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, " m"]:
+        """The first row of `forward` alone, at a quarter of its cost."""
+        return self.grid.summed(points, features=1)[0]
+
     def density_gradient(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """d (density logit) / d points."""
         return self.grid.summed_gradient(points, 0)
@@ -48,6 +52,10 @@ class MlpHead(nn.Module):
         density = self.density_out @ torch.relu(self.density_hidden @ features)
         colour = self.colour_out @ torch.relu(self.colour_hidden @ features)
         return torch.cat([density, colour])
+
+    def density(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, " m"]:
+        """The first row of `forward` alone."""
+        return (self.density_out @ torch.relu(self.density_hidden @ self.grid(points)))[0]
 
     def density_gradient(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """d (density logit) / d points."""

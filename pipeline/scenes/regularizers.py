@@ -23,7 +23,9 @@ def schedule_value(schedule: Schedule, step: int) -> float:
     start, end, end_step, start_step = _four(schedule)
     if step >= end_step:
         return end
-    return start + (end - start) * max(step - start_step, 0) / (end_step - start_step)
+    if step <= start_step:
+        return start
+    return start + (end - start) * (step - start_step) / (end_step - start_step)
 
 
 def never_acts(schedule: Schedule) -> bool:

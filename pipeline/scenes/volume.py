@@ -28,6 +28,15 @@ class Samples:
     distance: Float[Tensor, " m"]
     position: Float[Tensor, "3 m"]
 
+    def select(self, kept: Bool[Tensor, " m"]) -> "Samples":
+        """The samples where `kept`, in the same order."""
+        index = kept.nonzero()[:, 0]
+        return Samples(
+            self.ray.index_select(0, index),
+            self.distance.index_select(0, index),
+            self.position.index_select(1, index),
+        )
+
 
 def ball_interval(
     origins: Float[Tensor, "3 r"], directions: Float[Tensor, "3 r"], radius: float
