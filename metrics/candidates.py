@@ -18,7 +18,12 @@ def plain(candidates: str) -> list[str]:
 
 
 def strict(candidates: str, *, view_words: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """Every prompt with every view word, then the texts of the prompt sets named in `extra`."""
+    """Every prompt with every view word, then the texts of the prompt sets named in `extra`.
+
+    Without view words there is no strict retrieval, and the list is empty.
+    """
+    if not view_words:
+        return []
     texts = [with_view(text, word) for text in plain(candidates) for word in view_words]
     return texts + [text for name in extra for text in plain(name)]
 

@@ -80,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
     runs = read_runs(chosen.runs)
-    texts = candidates.plain(chosen.candidates)
-    texts += candidates.strict(
+    strict = candidates.strict(
         chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
     )
+    texts = [*candidates.plain(chosen.candidates), *strict]
     encoder = encoders.load(chosen.model, device=chosen.device)
     embed_candidates(encoder, texts, chosen.texts)
     for start in range(0, len(runs), RUNS_AT_ONCE):

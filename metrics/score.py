@@ -199,9 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     strict = candidates.strict(
         chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
     )
-    captions = read_captions(
-        chosen.texts, plain, strict if chosen.strict_views else [], model=chosen.model
-    )
+    captions = read_captions(chosen.texts, plain, strict, model=chosen.model)
     size = view_size(runs)
     truths = None
     if chosen.truth is not None:

@@ -1,4 +1,4 @@
-"""A tiny untrained CLIP in open_clip's format, truth files of boxes, and run folders: metrics' tests' inputs."""
+"""What metrics read, in small: an untrained CLIP, truth files of boxes, run folders."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,8 @@ import torch
 from metrics.runs import VIEWS
 from pipeline import artifacts
 
-WORDS = "a an red orange yellow green cyan blue purple pink white".split()
-WORDS += "car house snowman duck robot chair tree mushroom rocket blob".split()
-WORDS += "front side back view ,".split()
+WORDS = ["a", "an", "red", "orange", "yellow", "green", "blue", "purple", "car", "house", "duck"]
+WORDS += ["rocket", "blob", "tower", "slab", "front", "side", "back", "view", ","]
 
 TINY = {
     "embed_dim": 16,
@@ -83,7 +82,9 @@ def box(size: int, left: float, right: float, top: float, bottom: float) -> np.n
 
 
 def object_views(shape: str, *, size: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """base (4, 4, s, s) and tint (4, 1, s, s) of a box with a black patch in front, `shift`ed right."""
+    """base (4, 4, s, s) and tint (4, 1, s, s) of a box with a black patch in front, `shift`ed
+    right.
+    """
     bounds = {"tower": (0.35, 0.65, 0.1, 0.9), "slab": (0.1, 0.9, 0.4, 0.7)}[shape]
     left, right, top, bottom = bounds
     body = box(size, left + shift, right + shift, top, bottom)
@@ -98,7 +99,7 @@ def object_views(shape: str, *, size: int, shift: float = 0.0) -> tuple[np.ndarr
 def truth_folder(
     folder: Path, *, size: int = 32, directional: tuple[str, ...] = ("tower", "slab")
 ) -> Path:
-    """Truth files of two shapes, one instance, offsets that shift the picture by 1/16 of its width."""
+    """Truth files of two shapes, one instance; an offset shifts the picture by 1/16."""
     for shape in ("tower", "slab"):
         shifts = (-0.125, -0.0625, 0.0, 0.0625, 0.125)
         views = [object_views(shape, size=size, shift=shift) for shift in shifts]
@@ -117,7 +118,7 @@ def truth_folder(
 
 
 def straight(shape: str, colour: str, *, size: int = 32, shift: float = 0.0) -> np.ndarray:
-    """(4, s, s, 4): the four views of a true object with straight alpha, as a perfect run renders."""
+    """(4, s, s, 4): views of a true object with straight alpha, as a perfect run renders."""
     base, tint = object_views(shape, size=size, shift=shift)
     rgb = base[:, :3] + tint * np.array(COLOURS[colour], np.float32)[:, None, None]
     return np.moveaxis(np.concatenate([rgb, base[:, 3:]], axis=1), 1, -1)

@@ -1,4 +1,4 @@
-"""The encoder is open_clip's own, refuses what would make it silently wrong, and ignores batching."""
+"""The encoder is open_clip's own, refuses what makes it silently wrong, and ignores batches."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_embeddings_are_unit_vectors_in_fp32(encoder: encoders.Encoder) -> None:
 
 
 def test_an_embedding_does_not_depend_on_its_batch(encoder: encoders.Encoder) -> None:
-    """Alone, among a full batch, and in a second batch: the same bits, since shapes never differ."""
+    """Alone, in a full batch, in a second batch: equal to rounding; repeated: the same bits."""
     many = encoders.embed_images(encoder, images(encoders.BATCH + 5))
     for index in (0, 7, encoders.BATCH, encoders.BATCH + 4):
         alone = encoders.embed_images(encoder, [images(encoders.BATCH + 5)[index]])

@@ -121,3 +121,4 @@ def test_candidates_of_both_protocols() -> None:
     targets = [candidates.strict_target("a red car", view) for view in candidates.VIEWS]
     assert targets == [f"a red car, {word} view" for word in ("front", "side", "back", "side")]
     assert set(targets) <= set(strict)
+    assert candidates.strict("toy81", view_words=[], extra=["toy_blobs"]) == []
