@@ -1,48 +1,66 @@
 # Two commands on a fresh machine: `make mini` and `make test`.
 SHELL := /bin/bash
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CORES ?= $(shell nproc)
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+# The first interpreter that pyproject.toml accepts; `make PYTHON=/path/to/python3.12 ...` chooses another.
+RIGHT_PYTHON = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c '$(RIGHT_PYTHON)' 2>/dev/null && echo $$p && break; done)
 # One thread a job: two jobs side by side are twice as fast as one job on two threads.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
+# snakefmt looks for shfmt on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+FAST := -m "not slow and not requires_cuda"
 
-.PHONY: help mini heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures clean clean-checkpoints
+.PHONY: help mini heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
+	readme-table clean clean-checkpoints
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
 
+# torch and torchvision are pinned in pyproject.toml and must be resolved by one command.
 $(STAMP): pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): about 2.3 GB, 2 to 4 minutes, once."
+	@test -x $(BIN)/python || test -n "$(PYTHON)" \
+		|| { echo "No Python 3.11 or 3.12 found; install one, or name it: make PYTHON=... $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) once: about 2.3 GB, 2 to 5 minutes. PyPI's torch for Linux brings several GB of"
+	@echo "CUDA libraries more; without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-mini: $(STAMP) ## the miniature: 4 methods x 6 prompts on this CPU (<= 15 minutes), then where the galleries are
-	@echo "The miniature: 24 optimisations, at most 15 minutes on two cores, under 2 GB a job."
-	@$(BIN)/snakemake --cores $(CORES) --config preset=mini
-	@echo "Galleries: $(CURDIR)/results/mini/geometry.html"
+# $(call gallery,preset): runs the preset; the page is named also when the verdict is that a run failed.
+define gallery
+	@$(MAKE) --no-print-directory $(STAMP)
+	@$(BIN)/snakemake --cores $(CORES) --config preset=$(1); status=$$?; \
+	page="$(CURDIR)/results/$(1)/geometry.html"; \
+	if [ -f "$$page" ]; then echo "Galleries: $$page"; fi; exit $$status
+endef
 
-heldout: $(STAMP) ## the miniature under the held-out null
-	@$(BIN)/snakemake --cores $(CORES) --config preset=heldout
-	@echo "Galleries: $(CURDIR)/results/heldout/geometry.html"
+mini: ## the miniature: 4 methods x 6 prompts on this CPU (<= 15 minutes), then where the galleries are
+	@echo "The miniature: 24 optimisations, at most 15 minutes on two cores, under 2 GB of memory a job."
+	$(call gallery,mini)
 
-toy81: $(STAMP) ## all 81 toy prompts x 4 methods (hours, resumable)
-	@$(BIN)/snakemake --cores $(CORES) --config preset=toy81
-	@echo "Galleries: $(CURDIR)/results/toy81/geometry.html"
+heldout: ## the miniature under the held-out null
+	@echo "The miniature under the held-out null: as long as make mini."
+	$(call gallery,heldout)
 
-smoke: $(STAMP) ## 2 columns x 1 prompt x 20 steps through every rule (<= 60 s)
-	@$(BIN)/snakemake --cores $(CORES) --config preset=smoke
+toy81: ## all 81 toy prompts x 4 methods (hours, resumable)
+	@echo "All 81 toy prompts: 324 optimisations, hours; stop it when you like, the same command goes on."
+	$(call gallery,toy81)
+
+smoke: ## 2 columns x 1 prompt x 20 steps through every rule (<= 60 s)
+	$(call gallery,smoke)
 
 test: $(STAMP) ## all tests but the slow ones (<= 10 minutes)
-	@$(BIN)/python -m pytest -m "not slow and not requires_cuda"
+	@$(BIN)/python -m pytest $(FAST)
 
 test-slow: $(STAMP) ## kill -9 of whole workflows, long faults
 	@$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP) ## ruff, snakefmt, mypy, snakemake --lint
+lint: $(STAMP) ## ruff, snakefmt, mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile pipeline/rules
@@ -54,19 +72,31 @@ format: $(STAMP) ## lay out the sources
 	@$(BIN)/snakefmt Snakefile pipeline/rules
 
 coverage: $(STAMP) ## coverage of methods and metrics (>= 95 %)
-	@$(BIN)/python -m pytest -m "not slow and not requires_cuda" --cov=methods --cov=metrics --cov-report=term-missing --cov-fail-under=95
+	@$(BIN)/python -m pytest $(FAST) --cov=methods --cov=metrics --cov-report=term-missing --cov-fail-under=95
 
-bench: $(STAMP) ## seconds a step: prior, render, whole step
-	@for program in guidance nerf step toyworld; do echo "== $$program"; $(BIN)/python -m benchmarks.$$program; done
+# The image bank of the miniature is the prior that is timed.
+bench: $(STAMP) ## seconds a step: prior, render, whole step, toy world
+	@$(BIN)/snakemake --cores $(CORES) --quiet --config preset=mini --until bank_shape bank_degraded world
+	@for program in guidance nerf step toyworld; do \
+	echo "== $$program"; $(BIN)/python -m benchmarks.$$program || exit 1; done
 
 toyworld: $(STAMP) ## retrain the toy CLIP and print its quality table
 	@$(BIN)/python -m pipeline.toyworld.clip_train --out pipeline/toyworld/weights/toy_clip --seed 0
-	@$(BIN)/python -m pipeline.toyworld.clip_eval --weights pipeline/toyworld/weights/toy_clip
+	@$(BIN)/python -m pipeline.toyworld.clip_eval --model pipeline/toyworld/weights/toy_clip
+
+pictures: $(STAMP) ## the README's pictures, from results/mini
+	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs --task geometry --size 80 --out docs/pictures/mini.png
+
+readme-table: $(STAMP) ## the README's table, from results/mini
+	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --page README.md
 
 clean-checkpoints: ## remove the checkpoints of unfinished runs, after listing them
-	@find results -type d -name checkpoint 2>/dev/null || true
-	@read -p "Remove these? [y/N] " answer && [ "$$answer" = y ] && find results -type d -name checkpoint -prune -exec rm -rf {} + || echo "nothing removed"
+	@found=$$(find results -type d -name checkpoint -prune 2>/dev/null); \
+	if [ -z "$$found" ]; then echo "no checkpoints"; exit 0; fi; \
+	du -sh $$found; read -r -p "Remove these? [y/N] " answer; \
+	if [ "$$answer" = y ]; then rm -rf -- $$found; else echo "nothing removed"; fi
 
 clean: ## remove results/, after listing them
-	@du -sh results/* 2>/dev/null || true
-	@read -p "Remove these? [y/N] " answer && [ "$$answer" = y ] && rm -rf results || echo "nothing removed"
+	@if [ -z "$$(ls -A results 2>/dev/null)" ]; then echo "no results"; exit 0; fi; \
+	du -sh results/*; read -r -p "Remove these? [y/N] " answer; \
+	if [ "$$answer" = y ]; then rm -rf -- results; else echo "nothing removed"; fi
