@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pipeline.artifacts import SCHEMA_VERSION, sha256, write_json, write_png
-from reports.records import VIEWS, ReportError, Run, choose_stage, find_runs
+from reports.records import VIEWS, ReportError, Run, choose_stage, find_runs, reported
 
 Image = UInt8[np.ndarray, "h w 3"]
 PAPER, INK, MUTED = (255, 255, 255), (27, 31, 36), (104, 110, 120)
@@ -217,4 +217,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main)

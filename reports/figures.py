@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import ArtifactError, read_table, sha256, write_bytes, write_png, write_text
 from reports import contact_sheet
-from reports.records import ReportError
+from reports.records import ReportError, reported
 
 if TYPE_CHECKING:
     import pandas
@@ -150,11 +150,12 @@ def gradient_norms(table: "pandas.DataFrame", *, columns: Sequence[str]) -> "Fig
         axes[0, j].set_title(column, fontsize=9, fontweight="bold", loc="left")
     for i in range(2):
         axes[i, 0].set_ylabel("norm per image")
-    handles = {
-        label: h
+    found = {
+        label: handle
         for ax in axes.flat
-        for h, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
+    handles = {label: found[label] for label, _, _ in TERMS.values() if label in found}
     figure.legend(
         handles.values(),
         handles.keys(),
@@ -294,4 +295,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main)

@@ -28,6 +28,7 @@ from reports.records import (
     choose_stage,
     find_runs,
     read_tables,
+    reported,
     source_remark,
 )
 
@@ -273,4 +274,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main)

@@ -8,7 +8,7 @@ folder's name.
 import functools
 import math
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,14 @@ SOURCES = ("pipeline", "methods", "prompts")  # what decides a run's result, pre
 
 class ReportError(RuntimeError):
     """A page or figure that cannot be made; the message names what is missing and the remedy."""
+
+
+def reported(program: Callable[[], None]) -> None:
+    """Runs `program`; what it lacks ends the process with one line instead of a traceback."""
+    try:
+        program()
+    except (ReportError, ArtifactError) as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 @dataclass(frozen=True)

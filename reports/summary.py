@@ -45,19 +45,23 @@ class Reading:
     protocol: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def variant(self) -> str:
+        """What the name says of the protocol: another background; else empty."""
+        return self.name.partition("@")[2]
+
+    @property
     def group(self) -> str:
         """The heading above the label; what is measured both ways says which."""
+        if self.variant:
+            return f"Over {self.variant}"
         told = self.shown.group == RETRIEVAL
         return f"{RETRIEVAL}, per {self.level}" if told else self.shown.group
 
     @property
     def label(self) -> str:
-        """The metric's label, with the variant of the protocol that its name spells out."""
-        variant = self.name.partition("@")[2]
-        label = (
-            f"{self.level} {self.shown.label}" if self.shown.group == STRICT else self.shown.label
-        )
-        return f"{label} ({variant})" if variant else label
+        """The metric's label; it names the level where the heading does not."""
+        told = self.shown.group == STRICT or self.variant
+        return f"{self.level} {self.shown.label}" if told else self.shown.label
 
 
 def readings(tables: Tables) -> list[Reading]:
@@ -86,18 +90,26 @@ def readings(tables: Tables) -> list[Reading]:
     ]
 
 
-def grouped(shown: Sequence[Reading]) -> list[tuple[str, list[tuple[str, list[Reading]]], bool]]:
-    """(title, [(group, readings)], whether the costs follow): the page's two tables of numbers."""
-    retrieval = [r for r in shown if r.shown.group in (RETRIEVAL, STRICT)]
-    rest = [r for r in shown if r.shown.group not in (RETRIEVAL, STRICT)]
-    named = (("Retrieval", retrieval, False), ("Truth, appearance and cost", rest, True))
+def grouped(shown: Sequence[Reading]) -> list[dict[str, Any]]:
+    """The page's tables of numbers: title, groups of readings, costs or not, folded or not."""
+    main = [r for r in shown if not r.variant]
+    parts = (
+        ("Retrieval", [r for r in main if r.shown.group in (RETRIEVAL, STRICT)]),
+        (
+            "Truth, appearance and cost",
+            [r for r in main if r.shown.group not in (RETRIEVAL, STRICT)],
+        ),
+        ("The same views over other backgrounds", [r for r in shown if r.variant]),
+    )
     tables = []
-    for title, members, with_costs in named:
+    for i, (title, members) in enumerate(parts):
         groups: dict[str, list[Reading]] = {}
         for reading in members:
             groups.setdefault(reading.group, []).append(reading)
-        tables.append((title, list(groups.items()), with_costs))
-    return [table for table in tables if table[1] or table[2]]
+        if groups or i == 1:
+            table = {"title": title, "groups": list(groups.items())}
+            tables.append({**table, "costs": i == 1, "folded": i == 2})
+    return tables
 
 
 def _place(reading: Reading) -> tuple[int, bool, int, str]:
@@ -230,7 +242,7 @@ def verdicts(
     names = list(dict.fromkeys(zip(pairs["column_a"], pairs["column_b"], strict=True)))
     by_key = {(r.metric, r.protocol_id, r.column_a, r.column_b): r for r in rows_of(pairs)}
     rows = []
-    for reading in shown:
+    for reading in [r for r in shown if not r.variant]:
         cells = [by_key.get((reading.name, reading.protocol_id, *name)) for name in names]
         if any(cell is not None for cell in cells):
             rows.append((reading, [_verdict(cell, reading.shown) for cell in cells]))

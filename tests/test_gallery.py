@@ -181,6 +181,25 @@ def test_readings_of_two_protocols_are_two_table_columns(results: Path, tmp_path
     assert [r.index for r in found] == list(range(len(found)))
 
 
+def test_other_backgrounds_stand_apart(results: Path, tmp_path: Path) -> None:
+    import pandas
+
+    tables = tmp_path / "tables"
+    shutil.copytree(results / "tables", tables)
+    table = artifacts.read_table(tables / "summary", "summary")
+    variants = [
+        table[table["metric"] == name].assign(metric=f"{name}@white", protocol_id=f"{name} white")
+        for name in ("clip_score", "r_at_1", "r_at_1_object")
+    ]
+    artifacts.write_table(pandas.concat([table, *variants]), tables / "summary", "summary")
+    parts = summary.grouped(summary.readings(records.read_tables(tables)))
+    assert [part["folded"] for part in parts] == [False, False, True]
+    ((heading, members),) = parts[2]["groups"]
+    assert heading == "Over white"
+    assert [r.label for r in members] == ["view CLIP score", "view R@1", "object R@1"]
+    assert not [r for part in parts[:2] for _, group in part["groups"] for r in group if r.variant]
+
+
 def test_numbers_are_the_summary_scaled(results: Path) -> None:
     tables = records.read_tables(results / "tables")
     shown = summary.readings(tables)
