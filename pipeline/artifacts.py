@@ -1,14 +1,17 @@
 """Files are either absent or whole: every write goes to a temporary name and is renamed.
 
-Formats that cross a program boundary live here: JSON, PNG, safetensors, tables (parquet + CSV), each with
-the checks a reader needs. This module imports nothing of ours, so that metrics and reports may use it.
+Formats that cross a program boundary live here: JSON, PNG, safetensors, tables (parquet + CSV),
+each with the checks a reader needs. This module imports nothing of ours, so that metrics and
+reports may use it.
 """
 
 import csv
 import hashlib
 import io
 import json
+import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,8 +54,9 @@ class ArtifactError(RuntimeError):
 def atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
     """`path` holds what `write` put into the temporary file it was given, or is unchanged.
 
-    The temporary file lies in the same folder, so that the rename is atomic; it keeps `path`'s suffix,
-    by which some libraries choose the format. Raises whatever `write` raises, leaving nothing behind.
+    The temporary file lies in the same folder, so that the rename is atomic; it keeps `path`'s
+    suffix, by which some libraries choose the format. Raises whatever `write` raises, leaving
+    nothing behind; an OSError (a full disk) names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +71,8 @@ def atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -102,7 +108,10 @@ def read_json(path: Path | str) -> Any:
 
 
 def write_png(path: Path | str, image: np.ndarray) -> Path:
-    """`path` holds `image` as PNG: (h, w, 1|3|4) or (h, w), float in [0, 1], uint8, or uint16 (h, w)."""
+    """`path` holds `image` as PNG: (h, w, 1|3|4) or (h, w).
+
+    Floats in [0, 1] and uint8 become 8 bits a channel; uint16, (h, w) only, stays 16 bits.
+    """
     from PIL import Image
 
     if image.dtype.kind == "f":
@@ -137,16 +146,34 @@ def save_safetensors(
     tensors: Mapping[str, "torch.Tensor"],
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """`path` holds `tensors` (made contiguous, on the CPU) and string `metadata` with a schema_version."""
-    from safetensors.torch import save_file
+    """`path` holds `tensors` (contiguous, on the CPU), string `metadata` and a schema_version."""
+    return write_bytes(path, safetensors_bytes(tensors, metadata))
+
+
+def safetensors_bytes(
+    tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """The file that `save_safetensors` writes: equal bytes for equal tensors and metadata.
+
+    The library writes the metadata's keys in random order; here they are sorted.
+    """
+    from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = {"schema_version": SCHEMA_VERSION, **(metadata or {})}
-    return atomically(path, lambda temporary: save_file(plain, temporary, metadata=described))
+    data = save(plain, metadata=described)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end]) | {"__metadata__": dict(sorted(described.items()))}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    size = math.ceil(len(text) / 8) * 8  # the format aligns the tensors, with spaces
+    return size.to_bytes(8, "little") + text.ljust(size) + data[end:]
 
 
 def load_safetensors(path: Path | str) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
-    """(tensors, metadata) of `path`. Raises ArtifactError when missing, corrupt or of another schema."""
+    """(tensors, metadata) of `path`.
+
+    Raises ArtifactError when it is missing, corrupt or of another schema.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -173,7 +200,10 @@ def check_schema(version: str | None, path: Path | str) -> None:
 
 
 def write_table(frame: "pandas.DataFrame", stem: Path | str, name: str) -> Path:
-    """`stem`.parquet (schema_version in its metadata) and `stem`.csv hold `frame` with TABLES[name]'s columns."""
+    """`stem`.parquet and `stem`.csv hold `frame`, its columns those of TABLES[name].
+
+    The parquet file's metadata hold the schema_version.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -191,7 +221,10 @@ def write_table(frame: "pandas.DataFrame", stem: Path | str, name: str) -> Path:
 
 
 def read_table(path: Path | str, name: str) -> "pandas.DataFrame":
-    """The table of schema `name` in a parquet file. Raises ArtifactError for other columns or versions."""
+    """The table of schema `name` in a parquet file.
+
+    Raises ArtifactError for other columns or versions.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -231,3 +264,17 @@ def digest(value: Any) -> str:
     """The hex sha256 of `value`'s canonical JSON: equal for equal data, whatever the key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def exit_status(main: Callable[[], int | None], *expected: type[Exception]) -> int:
+    """A program's exit status: `main`'s, or 1 after one line `error: ...` on stderr.
+
+    ArtifactError, OSError and the `expected` speak for themselves; anything else is a bug and keeps
+    its traceback.
+    """
+    known: tuple[type[Exception], ...] = (ArtifactError, OSError, *expected)
+    try:
+        return main() or 0
+    except known as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -1,9 +1,10 @@
 """A run killed at any moment goes on from its last checkpoint and ends in the same bits.
 
-A checkpoint is one safetensors file, `checkpoint/step<n>.safetensors`: every tensor of the run's state by
-dotted name (scene, optimiser, particle, generators, normaliser) and, as JSON in its metadata, the rest
-(step, accumulated seconds, evaluation counts, settings key). One file, renamed into place, cannot be half
-a checkpoint. The trace grows as `checkpoint/trace.jsonl` beside it and is cut to the checkpoint's step.
+A checkpoint is one safetensors file, `checkpoint/step<n>.safetensors`: every tensor of the run's
+state by dotted name (scene, optimiser, particle, generators, normaliser) and, as JSON in its
+metadata, the rest (step, accumulated seconds, evaluation counts, settings key). One file, renamed
+into place, cannot be half a checkpoint. The trace grows as `checkpoint/trace.jsonl` beside it and
+is cut to the checkpoint's step.
 """
 
 import json
@@ -12,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pipeline.artifacts import ArtifactError, load_safetensors, save_safetensors
@@ -53,7 +53,7 @@ def unflatten(tensors: Mapping[str, Tensor], skeleton: Any) -> Any:
 
 
 def save(folder: Path, step: int, key: str, state: Mapping[str, Any]) -> Path:
-    """`folder` holds `state` after `step` steps under the settings `key`, and one older checkpoint."""
+    """`folder` holds `state` after `step` steps of the run `key`, and one older checkpoint."""
     tensors, skeleton = flatten(dict(state))
     # Optimisers may share storage between entries; safetensors refuses aliases.
     tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -65,7 +65,7 @@ def save(folder: Path, step: int, key: str, state: Mapping[str, Any]) -> Path:
 
 
 def load_latest(folder: Path, key: str) -> tuple[int, Any, str]:
-    """(step, state, remark) of the newest usable checkpoint; (0, None, remark) with nothing to resume.
+    """(step, state, remark) of the newest usable checkpoint; (0, None, remark) without one.
 
     Checkpoints of other settings are removed; a corrupt one is skipped in favour of the one before.
     `remark` says in words what happened, for the log ("" when there was nothing to say).
@@ -74,15 +74,17 @@ def load_latest(folder: Path, key: str) -> tuple[int, Any, str]:
     for path in reversed(_files(folder)):
         try:
             tensors, metadata = load_safetensors(path)
-            skeleton = json.loads(metadata["state"])
+            found, step = metadata["key"], int(metadata["step"])
+            state = unflatten(tensors, json.loads(metadata["state"]))
         except (ArtifactError, KeyError, json.JSONDecodeError) as error:
             remarks.append(f"skipped {path.name}, which is corrupt ({error})")
             continue
-        if metadata["key"] != key:
-            shutil.rmtree(folder)
+        if found != key:
+            for other in _files(folder):
+                other.unlink(missing_ok=True)
             return 0, None, f"restarted: {path.name} was made under other settings"
         remarks.append(f"resumed from {path.name}")
-        return int(metadata["step"]), unflatten(tensors, skeleton), "; ".join(remarks)
+        return step, state, "; ".join(remarks)
     return 0, None, "; ".join(remarks)
 
 

@@ -1,8 +1,9 @@
 """A preset is one complete YAML file; a job's settings are what is left of it for one run.
 
-`presets/<name>.yaml` holds every key (`presets/schema.yaml` checks them; there are no defaults in code).
-`job()` resolves it for one (column, stage, prompt, seed): the stage's settings, then the overrides of the
-prompt's tags, the column and the sweep. Only the Snakefile and `pipeline.optimize` read presets.
+`presets/<name>.yaml` holds every key (`presets/schema.yaml` checks them; there are no defaults in
+code). `job()` resolves it for one (column, stage, prompt, seed): the stage's settings, then the
+overrides of the prompt's tags, the column and the sweep. Only the Snakefile and `pipeline.optimize`
+read presets.
 """
 
 import copy
@@ -24,15 +25,15 @@ PRESETS = Path(__file__).resolve().parent.parent / "presets"
 
 
 class ConfigError(ValueError):
-    """A preset or a choice within it that does not exist or does not fit; the message says what does."""
+    """A preset, or a choice within it, that does not exist or fit; the message says what does."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One run: what is optimised, by which row of coefficients, under which settings.
 
-    `settings` is plain data and decides the result together with `seed` and `prompt`; `key()` is its
-    hash, by which checkpoints are matched.
+    `settings` is plain data and decides the result together with `seed` and `prompt`; `key()` is
+    its hash, by which checkpoints are matched.
     """
 
     preset: str
@@ -68,7 +69,7 @@ def _read(path: Path) -> Any:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The preset `name`, complete and checked. Raises ConfigError naming the file, the key and the value."""
+    """The preset `name`, complete and checked. Raises ConfigError naming file, key and value."""
     path = PRESETS / f"{name}.yaml"
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}; there are {', '.join(preset_names())}")
@@ -86,7 +87,9 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
     for name, column in columns(preset).items():
         if column["method"] not in METHODS:
             known = ", ".join(METHODS)
-            raise ConfigError(f"{path}: column {name}: no method {column['method']!r}; known: {known}")
+            raise ConfigError(
+                f"{path}: column {name}: no method {column['method']!r}; known: {known}"
+            )
         for stage in preset["chain"]:
             _resolve(preset, column, stage, (), path)
     for set_name in ("geometry", "candidates"):
@@ -171,14 +174,18 @@ def _resolve(
         raise ConfigError(f"{path}: stage {stage}: no prior {settings['prior']!r}; known: {known}")
     if settings["weight"] not in WEIGHTS:
         known = ", ".join(WEIGHTS)
-        raise ConfigError(f"{path}: stage {stage}: no weight {settings['weight']!r}; known: {known}")
+        raise ConfigError(
+            f"{path}: stage {stage}: no weight {settings['weight']!r}; known: {known}"
+        )
     return settings, {"name": settings["prior"], **priors[settings["prior"]]}
 
 
 def _check_stage(settings: Mapping[str, Any], stage: str, path: Path) -> None:
-    """Overrides may have brought in a value of the wrong type: check the resolved stage once more."""
+    """Raises ConfigError when an override has brought in a value of the wrong type."""
     schema = _read(PRESETS / "schema.yaml")
-    validator = jsonschema.Draft202012Validator({**schema["$defs"]["stage"], "$defs": schema["$defs"]})
+    validator = jsonschema.Draft202012Validator(
+        {**schema["$defs"]["stage"], "$defs": schema["$defs"]}
+    )
     plain = {key: value for key, value in settings.items() if key != "world"}
     for error in validator.iter_errors(plain):
         where = ".".join(map(str, error.absolute_path))
@@ -194,4 +201,13 @@ def _override(target: dict[str, Any], key: str, value: Any, path: Path) -> None:
     target[last] = value
 
 
-__all__ = ["ConfigError", "Job", "PromptError", "columns", "job", "load_preset", "preset_names", "prompts"]
+__all__ = [
+    "ConfigError",
+    "Job",
+    "PromptError",
+    "columns",
+    "job",
+    "load_preset",
+    "preset_names",
+    "prompts",
+]

@@ -1,7 +1,8 @@
 """The named noise predictions that one step needs, and no more.
 
-A method asks for predictions by name (`methods.distill`); this file knows which embedded text stands
-behind each name and puts them through the guidance model in one batch. Texts are embedded once per run.
+A method asks for predictions by name (`methods.distill`); this file knows which embedded text
+stands behind each name and puts them through the guidance model in one batch. Texts are embedded
+once per run.
 
     text      the prompt with the view word of the camera; under Perp-Neg the interpolation between
               the two neighbouring view words
@@ -11,7 +12,7 @@ behind each name and puts them through the guidance model in one batch. Texts ar
     noise     the noise itself
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +61,21 @@ class Conditions:
         return row.expand(len(cameras), *row.shape)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Whom a step asks, about which texts, for which cameras and views."""
+
+    guidance: Guidance
+    conditions: Conditions
+    cameras: Cameras
+    view: View
+
+
 def embed_conditions(guidance: Guidance, prompt: str, settings: Mapping[str, Any]) -> Conditions:
     """The run's conditions. Raises what `guidance.embed` raises for a text it does not know.
 
-    When the cameras never rise above the overhead threshold, that view is not embedded (a prior need
-    not know it) and its row is zero.
+    When the cameras never rise above the overhead threshold, that view is not embedded (a prior
+    need not know it) and its row is zero.
     """
     overhead_seen = settings["cameras"]["elevation"][1] > settings["view_words"]["overhead"]
     words = VIEW_WORDS if overhead_seen else VIEW_WORDS[:-1]
@@ -77,7 +88,7 @@ def embed_conditions(guidance: Guidance, prompt: str, settings: Mapping[str, Any
 
 
 def wanted(row: dict[str, Tensor], conditions: Conditions) -> list[str]:
-    """The predictions with a coefficient at this step, and those that Perp-Neg's projection needs."""
+    """The predictions with a coefficient at this step, and those that Perp-Neg projects on."""
     names = list(distill.needed(row))
     if conditions.perp_neg is not None:
         reference = {"neg": distill.NEG, "null": distill.UNCOND}[conditions.perp_neg["reference"]]
@@ -86,49 +97,42 @@ def wanted(row: dict[str, Tensor], conditions: Conditions) -> list[str]:
 
 
 def predict(
-    names: list[str],
-    *,
-    guidance: Guidance,
-    particle: Particle | None,
-    conditions: Conditions,
+    names: Sequence[str],
+    seen: Seen,
     x_t: Float[Tensor, "b c h w"],
-    t: Int[Tensor, "b"],
+    t: Int[Tensor, " b"],
     noise: Float[Tensor, "b c h w"],
-    view: View,
-    cameras: Cameras,
+    *,
+    particle: Particle | None,
 ) -> Predictions:
     """The predictions of these names; the frozen model's in one batch. `noise` is always there."""
     frozen = [name for name in names if name not in (distill.PARTICLE, distill.NOISE)]
     found: Predictions = {distill.NOISE: noise}
     if frozen:
-        conds = torch.stack([conditions.named(name, cameras) for name in frozen])
-        found |= dict(zip(frozen, guidance.eps(x_t, t, conds, view), strict=True))
+        conds = torch.stack([seen.conditions.named(name, seen.cameras) for name in frozen])
+        found |= dict(zip(frozen, seen.guidance.eps(x_t, t, conds, seen.view), strict=True))
     if distill.PARTICLE in names:
         assert particle is not None
-        found[distill.PARTICLE] = particle.eps(x_t, t, conditions.text(cameras), view)
+        condition = seen.conditions.text(seen.cameras)
+        found[distill.PARTICLE] = particle.eps(x_t, t, condition, seen.view)
     return found
 
 
 def perp_neg_term(
-    predictions: Predictions,
-    *,
-    guidance: Guidance,
-    conditions: Conditions,
-    x_t: Float[Tensor, "b c h w"],
-    t: Int[Tensor, "b"],
-    view: View,
-    cameras: Cameras,
+    predictions: Predictions, seen: Seen, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
 ) -> Float[Tensor, "b c h w"]:
     """What Perp-Neg adds to the direction: scale * sum_i w_i perp(eps(view_i) - ref, eps(y) - ref).
 
-    The reference is the negative prompt's prediction (the CSD code) or the null text's (the original).
+    The reference is the negative prompt's prediction (the CSD code) or the null text's (the
+    original).
     """
+    conditions, cameras = seen.conditions, seen.cameras
     assert conditions.perp_neg is not None
     reference = {"neg": distill.NEG, "null": distill.UNCOND}[conditions.perp_neg["reference"]]
     overhead = conditions.view_words["overhead"]
     weights = perp_neg_view_weights(cameras.azimuth_deg, cameras.elevation_deg, overhead=overhead)
     conds = conditions.by_view[weights.negative_index.T]  # (2, b, ...)
-    views = guidance.eps(x_t, t, conds, view).transpose(0, 1)  # (b, 2, c, h, w)
+    views = seen.guidance.eps(x_t, t, conds, seen.view).transpose(0, 1)  # (b, 2, c, h, w)
     term = perp_neg(
         predictions[distill.TEXT], predictions[reference], views, weights.weights.to(views)
     )

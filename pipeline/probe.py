@@ -1,23 +1,24 @@
-"""Gradients averaged over many noises, at a few moments of a run: what the trace of single draws hides.
+"""Gradients averaged over many noises, at a few moments of a run: what single draws hide.
 
-At `probes` log-spaced steps, for one view and each t of SHARES, draws K noises from a generator of its
-own (so that tracing never changes a run) and writes the rows of `trace.probe_rows`. Evaluations made
-here are for the trace alone and are not counted as the method's.
+At `probes` log-spaced steps, for one view and each t of SHARES, draws K noises from a generator of
+its own (so that tracing never changes a run) and writes the rows of `trace.probe_rows`. Evaluations
+made here are for the trace alone and are not counted as the method's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from methods import distill
+from methods.weights import WEIGHTS
 from pipeline import trace
 from pipeline.cameras import Cameras
-from pipeline.guidance.interface import Guidance, Particle, View
-from pipeline.predictions import Conditions, predict, wanted
+from pipeline.config import Job
+from pipeline.guidance.interface import Particle, View
+from pipeline.predictions import Seen, predict, wanted
 
 SHARES = (0.2, 0.5, 0.8)  # of T: detail, parts, layout
 
@@ -32,41 +33,28 @@ def probe_steps(steps: int, probes: int) -> set[int]:
 def probe(
     step: int,
     x: Float[Tensor, "b c h w"],
-    *,
+    seen: Seen,
+    particle: Particle | None,
     parameters: Sequence[Tensor],
     coefficients: distill.Coefficients,
-    weighting: Callable[[Tensor, Tensor], Tensor],
-    guidance: Guidance,
-    particle: Particle | None,
-    conditions: Conditions,
-    cameras: Cameras,
-    view: View,
-    noises: int,
-    seed: int,
+    job: Job,
 ) -> list[trace.Row]:
     """The probe rows of the first view; `x` still carries the graph of its render."""
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + step)
+    generator = torch.Generator().manual_seed(1_000_003 * (job.seed + 1) + step)
+    count = job.settings["trace"]["probe_noises"]
+    alphas_cumprod = seen.guidance.alphas_cumprod
+    many = _repeated(seen, count)
     rows = []
-    many = _repeat(cameras, view, noises)
     for share in SHARES:
-        t = torch.full((noises,), int(share * len(guidance.alphas_cumprod)))
-        noise = torch.randn(noises, *x.shape[1:], generator=generator)
-        image = x[:1].detach().expand_as(noise)
-        x_t = distill.diffused(image, noise, guidance.alphas_cumprod, t)
+        t = torch.full((count,), int(share * len(alphas_cumprod)))
+        noise = torch.randn(count, *x.shape[1:], generator=generator)
+        x_t = distill.diffused(x[:1].detach().expand_as(noise), noise, alphas_cumprod, t)
         row = coefficients(step, t)
-        names = list(dict.fromkeys([*wanted(row, conditions), distill.TEXT, distill.UNCOND]))
-        predictions = predict(
-            names,
-            guidance=guidance,
-            particle=particle,
-            conditions=conditions,
-            x_t=x_t,
-            t=t,
-            noise=noise,
-            **many,
-        )
+        wanted_here = wanted(row, seen.conditions)
+        names = list(dict.fromkeys([*wanted_here, distill.TEXT, distill.UNCOND]))
+        predictions = predict(names, many, x_t, t, noise, particle=particle)
         terms = {"direction": distill.direction(row, predictions)}
-        weight = float(weighting(guidance.alphas_cumprod, t[:1]))
+        weight = float(WEIGHTS[job.settings["weight"]](alphas_cumprod, t[:1]))
         rows += trace.probe_rows(
             step,
             int(t[0]),
@@ -77,14 +65,13 @@ def probe(
     return rows
 
 
-def _repeat(cameras: Cameras, view: View, count: int) -> Mapping[str, Any]:
+def _repeated(seen: Seen, count: int) -> Seen:
     """The first camera and its view, `count` times."""
     index = torch.zeros(count, dtype=torch.long)
-    fields = {name: getattr(cameras, name)[index] for name in cameras.__dataclass_fields__}
-    repeated = replace(view, background=view.background[index], c2w=view.c2w[index])
-    if view.control is not None:
-        repeated = replace(repeated, control=view.control[index])
-    return {"cameras": Cameras(**fields), "view": repeated}
+    cameras = {name: getattr(seen.cameras, name)[index] for name in Cameras.__dataclass_fields__}
+    control = None if seen.view.control is None else seen.view.control[index]
+    view = View(background=seen.view.background[index], c2w=seen.view.c2w[index], control=control)
+    return replace(seen, cameras=Cameras(**cameras), view=view)
 
 
 def _parameter_norm(image: Tensor, mean: Tensor, parameters: Sequence[Tensor]) -> float:

@@ -1,7 +1,7 @@
 """run.json: what a run was, on what, from what, and how it ended.
 
-Together with the checksums of its inputs and outputs it lets every number on a page be followed back to
-a commit, a set of settings and the files in between.
+Together with the checksums of its inputs and outputs it lets every number on a page be followed
+back to a commit, a set of settings and the files in between.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import (
     SCHEMA_VERSION,
     TABLES,
+    safetensors_bytes,
     sha256,
     write_bytes,
     write_json,
@@ -28,9 +29,18 @@ from pipeline.artifacts import (
 from pipeline.config import Job
 
 if TYPE_CHECKING:
+    import pandas
     import torch
 
-PACKAGES = ("torch", "numpy", "safetensors", "diffusers", "transformers", "open_clip_torch", "snakemake")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "snakemake",
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -92,6 +102,15 @@ def device_name(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
+def checksums(bank: Path | None, init_from: Path | None) -> dict[str, str]:
+    """The sha256 of every file of the bank and of the scene that a run starts from, by name."""
+    files = sorted(bank.glob("[!.]*")) if bank else []  # a leading dot: half written
+    found = {f"bank/{path.name}": sha256(path) for path in files}
+    if init_from is not None:
+        found["init_from/scene.safetensors"] = sha256(init_from / "scene.safetensors")
+    return found
+
+
 def write_run(
     out: Path,
     *,
@@ -102,27 +121,21 @@ def write_run(
     failed_step: int | None,
     step_seconds: float,
     evaluations: Mapping[str, int],
-    inputs: Sequence[Path],
-    init_from: Path | None,
+    inputs: Mapping[str, str],
     device: str,
     threads: int,
     import_seconds: float | None,
 ) -> None:
     """`out` holds trace.parquet, run.json and, last, scene.safetensors.
 
-    With `scene` None the run failed: the scene file is an empty placeholder, marked so in its metadata
-    and in run.json.
+    `inputs` are the checksums of the files it was made from. With `scene` None the run failed: the
+    scene file is an empty placeholder, marked so in its metadata and in run.json.
     """
-    import pandas
     import torch
-    from safetensors.torch import save
 
-    tensors = {} if scene is None else {k: v.detach().cpu().contiguous() for k, v in scene.items()}
-    metadata = {"schema_version": SCHEMA_VERSION, "placeholder": str(scene is None).lower()}
-    data = save(tensors or {"placeholder": torch.zeros(1)}, metadata=metadata)
-    frame = pandas.DataFrame(list(rows), columns=list(TABLES["trace"]))
-    frame = frame.astype({"t": "Int64", "norm": "float64", "weighted_norm": "float64"})
-    trace_path = write_table(frame, out / "trace", "trace")
+    tensors = {"placeholder": torch.zeros(1)} if scene is None else scene
+    data = safetensors_bytes(tensors, {"placeholder": str(scene is None).lower()})
+    trace_path = write_table(_trace_table(rows), out / "trace", "trace")
     age = process_age()
     write_json(
         out / "run.json",
@@ -145,8 +158,7 @@ def write_run(
             "evaluations": dict(evaluations),
             **source_state(),
             "versions": versions(),
-            "inputs": {str(path): sha256(path) for path in inputs},
-            "init_from": init_from and sha256(init_from / "scene.safetensors"),
+            "inputs": dict(inputs),
             "outputs": {
                 "scene.safetensors": hashlib.sha256(data).hexdigest(),
                 "trace.parquet": sha256(trace_path),
@@ -154,6 +166,13 @@ def write_run(
         },
     )
     write_bytes(out / "scene.safetensors", data)
+
+
+def _trace_table(rows: Sequence[Mapping[str, Any]]) -> "pandas.DataFrame":
+    import pandas
+
+    frame = pandas.DataFrame(list(rows), columns=list(TABLES["trace"]))
+    return frame.astype({"t": "Int64", "norm": "float64", "weighted_norm": "float64"})
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -1,11 +1,13 @@
 """The pictures of a finished run: four views with normals and depth, a turntable, a poster.
 
-    python -m pipeline.render_views --run results/mini/runs/geometry/csd/ID/seed0/nerf --settings JSON
+    python -m pipeline.render_views --run results/mini/runs/geometry/csd/ID/seed0/nerf --settings
+    JSON
 
-views/<view>.png is RGBA with straight alpha, views/<view>_normal.png the world normal as n/2 + 1/2 with
-the same alpha, views/<view>_depth.png 16 bits of distance over `depth_scale`. turntable.webp is one
-sheet of frames, row by row, from azimuth 0 counter-clockwise. views/views.json, written last, says all
-this in numbers. For a failed run every picture is empty and views.json says `placeholder`.
+views/<view>.png is RGBA with straight alpha, views/<view>_normal.png the world normal as n/2 + 1/2
+with the same alpha, views/<view>_depth.png 16 bits of distance over `depth_scale`. turntable.webp
+is one sheet of frames, row by row, from azimuth 0 counter-clockwise. views/views.json, written
+last, says all this in numbers. For a failed run every picture is empty and views.json says
+`placeholder`.
 """
 
 import argparse
@@ -24,7 +26,6 @@ import torch
 from pipeline.artifacts import (
     SCHEMA_VERSION,
     ArtifactError,
-    load_safetensors,
     read_json,
     sha256,
     write_bytes,
@@ -56,7 +57,7 @@ def straight(premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def scene_renderer(run: Path, record: Mapping[str, Any], size: int, samples: int) -> Render:
-    """Renders the run's scene, without jitter. Raises ArtifactError for a missing or foreign file."""
+    """Renders the run's scene, without jitter. Raises ArtifactError for a missing file."""
     scene = load_scene(record["settings"], torch.Generator(), run, samples=samples)
 
     @torch.no_grad()
@@ -66,9 +67,7 @@ def scene_renderer(run: Path, record: Mapping[str, Any], size: int, samples: int
             part = cameras[first : first + CHUNK]
             black = torch.zeros(len(part), 3)
             found = scene.render(part, height=size, width=size, background=black)
-            shaded = scene.render(
-                part, height=size, width=size, background=black, shading="normal"
-            )
+            shaded = scene.render(part, height=size, width=size, background=black, shading="normal")
             for i in range(len(part)):
                 alpha = _image(found.alpha[i])
                 rgba = straight(_image(found.rgb[i]), alpha)
@@ -128,7 +127,9 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
     picture = Image.fromarray((grid * 255.0 + 0.5).astype(np.uint8))
     picture.save(buffer, format="WEBP", quality=90, method=4)
     write_bytes(run / "turntable.webp", buffer.getvalue())
-    files = [*sorted((run / "views").glob("*.png")), run / "poster.png", run / "turntable.webp"]
+    kinds = ("", "_normal", "_depth")
+    files = [run / "views" / f"{name}{kind}.png" for name in FOUR_VIEWS for kind in kinds]
+    files += [run / "poster.png", run / "turntable.webp"]
     write_json(
         run / "views" / "views.json",
         {

@@ -1,9 +1,9 @@
 """torchvision imports beside a CPU build of torch.
 
-The torchvision wheel on PyPI is linked against CUDA libraries. Beside a CPU torch its compiled operators do
-not load, and then `import torchvision` fails because two of them are registered by name at import time.
-transformers, diffusers, timm and open_clip all import it. Declaring the two names is enough: nothing here
-uses box operators. Where torchvision works, this does nothing.
+The torchvision wheel on PyPI is linked against CUDA libraries. Beside a CPU torch its compiled
+operators do not load, and then `import torchvision` fails because two of them are registered by
+name at import time. transformers, diffusers, timm and open_clip all import it. Declaring the two
+names is enough: nothing here uses box operators. Where torchvision works, this does nothing.
 """
 
 import sys
@@ -16,7 +16,7 @@ def ensure_torchvision() -> None:
     """After this call `import torchvision` works. Raises ImportError when it is not installed."""
     global _library
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error) or _library is not None:
             raise

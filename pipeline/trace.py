@@ -1,8 +1,8 @@
 """What a run writes down about its gradients, at the guidance's input, once every few steps.
 
-Rows (step, t, term, norm, weighted_norm), one per view: `norm` is the Euclidean norm over one image's
-elements, `weighted_norm` that times w(t). Terms, from the predictions at hand (a term whose predictions
-the step lacks has a null norm):
+Rows (step, t, term, norm, weighted_norm), one per view: `norm` is the Euclidean norm over one
+image's elements, `weighted_norm` that times w(t). Terms, from the predictions at hand (a term whose
+predictions the step lacks has a null norm):
 
     direction        sum_k c_k eps_k, the method's own
     generative       eps(y) - eps         the delta_gen of the paper (eq. 5)
@@ -13,8 +13,9 @@ the step lacks has a null norm):
     posterior        q(y | x_t) in [0, 1], where the prior knows it (the mixture); no weighted norm
     loss/<name>      a regulariser's weighted value
 
-A single norm of eps(y) - eps is one noisy sample. `probe` therefore draws K noises at fixed t and writes
-the norm of the mean, the spread about it and cosines between the means, as `probe/...` terms.
+A single norm of eps(y) - eps is one noisy sample. `probe` therefore draws K noises at fixed t and
+writes the norm of the mean, the spread about it and cosines between the means, as `probe/...`
+terms.
 """
 
 import json
@@ -47,8 +48,8 @@ def differences(predictions: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
 
 def step_rows(
     step: int,
-    t: Int[Tensor, "b"],
-    weight: Float[Tensor, "b"],
+    t: Int[Tensor, " b"],
+    weight: Float[Tensor, " b"],
     predictions: Mapping[str, Tensor],
     direction: Float[Tensor, "b c h w"],
 ) -> list[Row]:
@@ -62,7 +63,7 @@ def step_rows(
     return rows
 
 
-def value_rows(step: int, t: Int[Tensor, "b"], term: str, values: Sequence[float]) -> list[Row]:
+def value_rows(step: int, t: Int[Tensor, " b"], term: str, values: Sequence[float]) -> list[Row]:
     """One row per view for a quantity that has no weighted form (the posterior)."""
     return [_row(step, int(t[i]), term, float(value), None) for i, value in enumerate(values)]
 
@@ -79,10 +80,10 @@ def probe_rows(
     terms: Mapping[str, Float[Tensor, "k c h w"] | None],
     parameter_norm: Callable[[Tensor], float],
 ) -> list[Row]:
-    """Norm of the mean over K noises, spread, parameter-space norm and cosines of each term at one t.
+    """Norm of the mean over K noises, spread, parameter-space norm and cosines at one t.
 
-    spread = sqrt(mean_k |d_k - mean|^2); parameter_norm(mean) is the norm of J^T mean, J the render's
-    Jacobian in the scene's parameters.
+    spread = sqrt(mean_k |d_k - mean|^2); parameter_norm(mean) is the norm of J^T mean, J the
+    render's Jacobian in the scene's parameters.
     """
     rows, means = [], {}
     for term, samples in terms.items():
@@ -94,7 +95,9 @@ def probe_rows(
         in_parameters = parameter_norm(mean)
         rows.append(_row(step, t, f"probe/{term}/mean", size, size * weight))
         rows.append(_row(step, t, f"probe/{term}/spread", spread, spread * weight))
-        rows.append(_row(step, t, f"probe/{term}/parameters", in_parameters, in_parameters * weight))
+        rows.append(
+            _row(step, t, f"probe/{term}/parameters", in_parameters, in_parameters * weight)
+        )
         means[term] = mean.flatten()
     names = list(means)
     for i, first in enumerate(names):
@@ -116,7 +119,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read(path: Path, before_step: int) -> list[Row]:
-    """The rows of steps below `before_step`; a torn last line (the process was killed) is dropped."""
+    """The rows of steps below `before_step`, without a last line torn by a kill."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

@@ -2,8 +2,8 @@
 
     python -m pipeline.verdict --runs DIR ... --out results/mini/verdict.txt
 
-Writes the file and exits 0 when none failed; else prints each failed run with its reason and exits 1,
-leaving no file, so that the next call says it again.
+Writes the file and exits 0 when none failed; else prints each failed run with its reason and exits
+1, leaving no file, so that the next call says it again.
 """
 
 import argparse
