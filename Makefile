@@ -27,7 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "No Python 3.11 or 3.12 found; install one, or name it: make PYTHON=... $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up $(VENV) once: about 2.3 GB, 2 to 5 minutes. PyPI's torch for Linux brings several GB of"
 	@echo "CUDA libraries more; without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "Without venv no set-up; on Debian: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -77,8 +78,9 @@ coverage: $(STAMP) ## coverage of methods and metrics (>= 95 %)
 # The image bank of the miniature is the prior that is timed.
 bench: $(STAMP) ## seconds a step: prior, render, whole step, toy world
 	@$(BIN)/snakemake --cores $(CORES) --quiet --config preset=mini --until bank_shape bank_degraded world
-	@for program in guidance nerf step toyworld; do \
-	echo "== $$program"; $(BIN)/python -m benchmarks.$$program || exit 1; done
+	$(BIN)/python -m benchmarks.guidance --bank results/mini/bank
+	$(BIN)/python -m benchmarks.nerf
+	$(BIN)/python -m benchmarks.toyworld
 
 toyworld: $(STAMP) ## retrain the toy CLIP and print its quality table
 	@$(BIN)/python -m pipeline.toyworld.clip_train --out pipeline/toyworld/weights/toy_clip --seed 0
