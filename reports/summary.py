@@ -112,16 +112,12 @@ def grouped(shown: Sequence[Reading]) -> list[dict[str, Any]]:
     return tables
 
 
-def _place(reading: Reading) -> tuple[int, bool, int, str]:
+def _place(reading: Reading) -> tuple[str, int, bool, int, str]:
     metrics = list(METRICS)
     metric = metrics.index(reading.metric) if reading.metric in METRICS else len(metrics)
     both = reading.shown.group in (RETRIEVAL, STRICT)
-    return (
-        GROUPS.index(reading.shown.group),
-        both and reading.level == "object",
-        metric,
-        reading.name,
-    )
+    group = GROUPS.index(reading.shown.group)
+    return reading.variant, group, both and reading.level == "object", metric, reading.name
 
 
 @dataclass(frozen=True)
@@ -264,7 +260,9 @@ def _verdict(row: Any, shown: Metric) -> dict[str, str] | None:
     kind = {"a above b": "separated", "b above a": "separated", TOO_SMALL: "small"}
     return {
         "difference": ("+" if row.difference > 0 else "") + shown.text(row.difference),
-        "interval": f"{shown.text(row.lower)} to {shown.text(row.upper)}",
+        "interval": f"{shown.text(row.lower)} to {shown.text(row.upper)}"
+        if math.isfinite(row.lower) and math.isfinite(row.upper)
+        else "no interval",
         "p": f"p {row.p:.2g}, {row.p_holm:.2g} after Holm",
         "verdict": words.get(row.verdict, row.verdict),
         "kind": kind.get(row.verdict, "none"),
