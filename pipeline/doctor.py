@@ -13,11 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+RUNNABLE = frozenset({"mixture"})
+ROOT = Path(__file__).resolve().parent.parent  # relative paths in presets start here
 
-def requirements(preset: Mapping[str, Any]) -> dict[str, str | None]:
-    """Each requirement of the preset -> None when it is met, else the remedy in words."""
+
+def requirements(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> dict[str, str | None]:
+    """Each requirement of the preset -> None when it is met, else the remedy in words.
+
+    Where the jobs run elsewhere (a cluster), this machine's GPU does not matter.
+    """
     found: dict[str, str | None] = {}
-    if preset["device"] == "cuda":
+    if preset["device"] == "cuda" and jobs_run_here:
         found["a CUDA GPU"] = _cuda()
     for stage in preset["chain"]:
         settings = preset["stages"][stage]
@@ -30,18 +36,16 @@ def requirements(preset: Mapping[str, Any]) -> dict[str, str | None]:
             found[f"weights of {prior}"] = _weights(preset["priors"][prior]["model"])
     clip = preset["evaluation"]["clip"]
     if clip.startswith("local-dir:"):
-        folder = Path(clip.removeprefix("local-dir:"))
-        there = (folder / "open_clip_model.safetensors").is_file()
+        folder = clip.removeprefix("local-dir:")
+        there = (ROOT / folder / "open_clip_model.safetensors").is_file()
         found[f"the CLIP model in {folder}"] = None if there else "run make toyworld"
     return found
 
 
-RUNNABLE = frozenset({"mixture"})
-
-
-def missing_for(preset: Mapping[str, Any]) -> list[str]:
+def missing_for(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> list[str]:
     """The unmet requirements, "what: remedy"."""
-    return [f"{what}: {remedy}" for what, remedy in requirements(preset).items() if remedy]
+    found = requirements(preset, jobs_run_here=jobs_run_here)
+    return [f"{what}: {remedy}" for what, remedy in found.items() if remedy]
 
 
 def _cuda() -> str | None:

@@ -15,7 +15,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import torch
 
 from pipeline.artifacts import (
     SCHEMA_VERSION,
-    ArtifactError,
+    exit_status,
     read_json,
     sha256,
     write_bytes,
@@ -124,8 +124,8 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
     ring = turntable(frames, distance, fovy, elevation_deg=elevation)
     grid, columns = sheet([picture.rgba for picture in render(ring)])
     buffer = io.BytesIO()
-    picture = Image.fromarray((grid * 255.0 + 0.5).astype(np.uint8))
-    picture.save(buffer, format="WEBP", quality=90, method=4)
+    image = Image.fromarray((grid * 255.0 + 0.5).astype(np.uint8))
+    image.save(buffer, format="WEBP", quality=90, method=4)
     write_bytes(run / "turntable.webp", buffer.getvalue())
     kinds = ("", "_normal", "_depth")
     files = [run / "views" / f"{name}{kind}.png" for name in FOUR_VIEWS for kind in kinds]
@@ -147,7 +147,7 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="the run folder")
@@ -155,14 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    try:
-        settings = json.loads(given.settings)
-        write_pictures(given.run, settings)
-    except (ArtifactError, OSError, json.JSONDecodeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    write_pictures(given.run, json.loads(given.settings))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main, json.JSONDecodeError))

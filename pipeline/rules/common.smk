@@ -5,6 +5,7 @@ setting plans that column's runs only; changing a comment plans nothing.
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,8 +16,17 @@ sys.path.insert(0, str(workflow.basedir))
 
 from pipeline import config as presets  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
+from pipeline.locks import held_workdir  # noqa: E402
 
 PYTHON = sys.executable
+ROOT = Path(str(workflow.basedir))
+# The programs are found from any working directory (snakemake --directory).
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+)
+# Kept open until this process ends, however it ends; jobs on other machines do not count.
+ALIVE = held_workdir(Path(".snakemake")) if workflow.is_main_process else None
+
 PRESET = str(config.get("preset", "paper"))
 try:
     SPEC = presets.load_preset(PRESET)
@@ -149,12 +159,26 @@ def truth_option():
     return [] if WORLD is None else ["--truth", f"results/{PRESET}/truth"]
 
 
-def clip_files(wildcards=None):
-    """The encoder's files where it lies in the repository; a hub model is not a file of ours."""
+def clip_model():
+    """The encoder's name; a folder in the repository as seen from the working directory."""
     clip = SPEC["evaluation"]["clip"]
     if not clip.startswith("local-dir:"):
-        return []
-    return [f"{clip.removeprefix('local-dir:')}/open_clip_model.safetensors"]
+        return clip
+    folder = ROOT / clip.removeprefix("local-dir:")
+    here = (
+        folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    )
+    return f"local-dir:{here}"
+
+
+def clip_files(wildcards=None):
+    """The encoder's file in the repository; none for a hub model.
+
+    None where it is missing either: then the workflow stops at its start, which names the remedy.
+    """
+    clip = clip_model()
+    weights = Path(clip.removeprefix("local-dir:")) / "open_clip_model.safetensors"
+    return [str(weights)] if clip.startswith("local-dir:") and weights.is_file() else []
 
 
 def candidate_options():
@@ -179,15 +203,14 @@ def other_background_options():
     return ["--other-backgrounds", *others] if others else []
 
 
+# Before the first job, and not in a dry run. A remote executor's jobs find their GPU elsewhere.
 onstart:
-    problems = missing_for(SPEC)
+    problems = missing_for(SPEC, jobs_run_here=workflow.local_exec)
     if problems:
         for problem in problems:
             print(f"missing: {problem}", file=sys.stderr)
-        print(
-            f"preset={PRESET} cannot run on this machine. The miniature runs on any: make mini",
-            file=sys.stderr,
-        )
+        if SPEC["device"] != "cpu":
+            print("The miniature runs on any machine: make mini", file=sys.stderr)
         raise WorkflowError(
-            f"preset={PRESET}: {len(problems)} requirement(s) missing"
+            f"preset={PRESET} cannot run here: {len(problems)} requirement(s) missing"
         )

@@ -19,7 +19,7 @@ rule embed:
         f"results/{PRESET}/logs/embed.benchmark.tsv"
     params:
         runs=run_folders(),
-        model=SPEC["evaluation"]["clip"],
+        model=clip_model(),
         backgrounds=backgrounds(),
         candidates=candidate_options(),
         device=SPEC["device"],
@@ -55,7 +55,7 @@ rule score:
         f"results/{PRESET}/logs/score.benchmark.tsv"
     params:
         runs=run_folders(),
-        model=SPEC["evaluation"]["clip"],
+        model=clip_model(),
         background=backgrounds()[0],
         others=other_background_options(),
         candidates=candidate_options(),
