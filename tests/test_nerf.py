@@ -130,7 +130,7 @@ def test_rendering_without_gradients_is_the_same_picture():
     nerf = _rough(_nerf(), 0.4)
     trained = _view(nerf, size=64)
     with torch.no_grad():
-        shown = _view(nerf, size=64)
+        shown = _view(nerf, size=64, normals=True)
     for name in ("rgb", "alpha"):
         difference = getattr(trained, name) - getattr(shown, name)
         assert difference.abs().max() < 1 / 1024, name

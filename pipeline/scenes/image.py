@@ -55,10 +55,11 @@ class Image(nn.Module):
         generator: torch.Generator | None = None,
         background: Float[Tensor, "b 3"] | None = None,
         shading: str = "albedo",
+        normals: bool = False,
     ) -> Rendering:
         """The picture once a camera, resized by area averages (down) or bilinearly (up)."""
-        if shading != "albedo":
-            raise ValueError(f"a picture has no {shading!r} shading, only 'albedo'")
+        if shading != "albedo" or normals:
+            raise ValueError(f"a picture has neither normals nor shading: {shading!r}")
         shape = (len(cameras), 1, height, width)
         if background is None:
             background = torch.zeros(len(cameras), 3)

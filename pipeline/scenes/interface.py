@@ -16,7 +16,7 @@ class Rendering:
     """One batch of views; `rgb` lies over `background`, everything else is the object alone.
 
     depth: mean distance along the ray from the camera, 0 where alpha is 0; carries no gradient.
-    normal: unit vectors in the world, 0 where alpha is 0; None if the settings did not ask for it.
+    normal: unit vectors in the world, 0 where alpha is 0; None if nothing asked for it.
     terms: per-pixel quantities of the regularisers, by the regulariser's name.
     """
 
@@ -40,6 +40,7 @@ class Scene(Protocol):
         generator: torch.Generator | None = None,
         background: Float[Tensor, "b 3"] | None = None,
         shading: str = "albedo",
+        normals: bool = False,
     ) -> Rendering:
         """The views; samples are jittered by `generator`, and deterministic without one."""
         ...

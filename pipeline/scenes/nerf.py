@@ -147,12 +147,13 @@ class Nerf(nn.Module):
         generator: torch.Generator | None = None,
         background: Float[Tensor, "b 3"] | None = None,
         shading: str = "albedo",
+        normals: bool = False,
     ) -> Rendering:
         """Views over `background`, or over the learned environment where none is given.
 
-        Normals are computed without gradients always, with gradients only when the shading or the
-        orientation term needs them. Raises ValueError for an unknown shading, or without either
-        kind of background.
+        Normals, half of the cost of a picture, are there if asked for, and where the shading or
+        the orientation term needs them. Raises ValueError for an unknown shading, or without
+        either kind of background.
         """
         if shading not in SHADINGS:
             raise ValueError(f"unknown shading {shading!r}; known: {', '.join(SHADINGS)}")
@@ -166,7 +167,7 @@ class Nerf(nn.Module):
         if not torch.is_grad_enabled():
             chunk = max(CANDIDATES_PER_CHUNK // self.settings.samples, 1)
         parts = [
-            self._ray_totals(o, d, j, shading)
+            self._ray_totals(o, d, j, shading, normals or self._needs_normals(shading))
             for o, d, j in zip(
                 origins.split(chunk, 1),
                 directions.split(chunk, 1),
@@ -191,7 +192,7 @@ class Nerf(nn.Module):
         )
 
     def _ray_totals(
-        self, origins: Tensor, directions: Tensor, jitter: Tensor, shading: str
+        self, origins: Tensor, directions: Tensor, jitter: Tensor, shading: str, normals: bool
     ) -> dict[str, Float[Tensor, "c r"]]:
         settings, count = self.settings, origins.shape[1]
         step = 2 * settings.radius / settings.samples
@@ -213,7 +214,7 @@ class Nerf(nn.Module):
         raw = self.head(self._unit_cube(samples.position))
         tau = F.softplus(self.density_logit(samples.position, raw[0])) * step
         weights = volume.compositing_weights(tau, samples.ray)
-        normal = self.normals(samples.position) if self._needs_normals(shading) else None
+        normal = self.normals(samples.position) if normals else None
         colour = SHADINGS[shading](torch.sigmoid(settings.colour_scale * raw[1:]), normal)
         values = {
             "rgb": weights * colour,
@@ -230,11 +231,8 @@ class Nerf(nn.Module):
         return dict(zip(values, totals.split(sizes), strict=True))
 
     def _needs_normals(self, shading: str) -> bool:
-        return (
-            shading == "normal"
-            or not torch.is_grad_enabled()
-            or not regularizers.never_acts(self.settings.orientation)
-        )
+        oriented = not regularizers.never_acts(self.settings.orientation)
+        return shading == "normal" or (oriented and torch.is_grad_enabled())
 
     def _background(
         self, directions: Tensor, given: Tensor | None, shape: tuple[int, int, int]
