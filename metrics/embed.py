@@ -9,6 +9,7 @@ of metrics.embeddings. A failed run has no rows.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import numpy as np
 from metrics import candidates, encoders
 from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, write_arrays
 from metrics.runs import VIEWS, Run, composited, read_runs, read_view
-from pipeline.artifacts import sha256
+from pipeline.artifacts import exit_status, sha256
+from prompts.load import PromptError
 
 RUNS_AT_ONCE = 16  # pictures held in memory: 16 runs x 4 views x 3 backgrounds x 512^2 is 150 MB
 
@@ -93,4 +95,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, encoders.EncoderError, PromptError))

@@ -17,6 +17,7 @@ the toy world does not know have them as `not applicable`.
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, Captions, read_captions,
 from metrics.image_stats import STATISTICS
 from metrics.r_precision import TIES
 from metrics.runs import ELEVATION, VIEWS, Run, read_runs, read_view
-from pipeline.artifacts import ArtifactError, read_table, write_json, write_table
+from pipeline.artifacts import ArtifactError, exit_status, read_table, write_json, write_table
+from prompts.load import PromptError
 
 if TYPE_CHECKING:
     import pandas
@@ -236,4 +238,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, PromptError))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.artifacts import ArtifactError
+from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.interface import Guidance, Particle
 
 
@@ -39,17 +40,22 @@ def _mixture(settings: Mapping[str, Any], bank: Path | None, prompt: str, device
 
     if bank is None:
         raise ArtifactError("the mixture prior needs --bank, the folder the bank rule writes")
-    return load(
-        bank,
-        prompt=prompt,
-        null=settings["null_prompt"],
-        component_std=settings["component_std"],
-        own_count=settings["own_count"],
-        others_per_caption=settings["others_per_caption"],
-        degraded_mass=settings["degraded_mass"],
-        generator=torch.Generator().manual_seed(settings["seed"]),
-        device=device,
-    )
+    try:
+        return load(
+            bank,
+            prompt=prompt,
+            null=settings["null_prompt"],
+            component_std=settings["component_std"],
+            own_count=settings["own_count"],
+            others_per_caption=settings["others_per_caption"],
+            degraded_mass=settings["degraded_mass"],
+            generator=torch.Generator().manual_seed(settings["seed"]),
+            device=device,
+        )
+    except VocabularyError:
+        raise
+    except ValueError as error:  # the preset asks for more than the bank holds
+        raise ArtifactError(str(error)) from error
 
 
 def _residual(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:

@@ -15,13 +15,14 @@ indices into world.json's lists.
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import SCHEMA_VERSION, save_safetensors, write_json
+from pipeline.artifacts import SCHEMA_VERSION, exit_status, save_safetensors, write_json
 from pipeline.cameras import CameraRanges
 from pipeline.toyworld.degrade import DEGRADE
 from pipeline.toyworld.render import compose
@@ -146,4 +147,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, ValueError))

@@ -10,6 +10,7 @@ cosines with captions of the same kind.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.artifacts import sha256, write_json, write_text
+from pipeline.artifacts import exit_status, sha256, write_json, write_text
 from pipeline.cameras import CameraRanges, Cameras
 from pipeline.torchvision_shim import ensure_torchvision
 from pipeline.toyworld import clip_card
@@ -274,4 +275,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, ValueError))

@@ -7,6 +7,7 @@ and from below. With `--fakes` rows of what a metric must reject follow.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.artifacts import write_png
+from pipeline.artifacts import exit_status, write_png
 from pipeline.cameras import orbit
 from pipeline.toyworld.render import compose, over
 from pipeline.toyworld.vocabulary import COLOURS, SHAPES
@@ -67,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, ValueError))

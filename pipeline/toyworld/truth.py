@@ -9,13 +9,14 @@ slightly turned can be recognised.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import save_safetensors
+from pipeline.artifacts import exit_status, save_safetensors
 from pipeline.cameras import FOUR_VIEWS, FOUR_VIEWS_ELEVATION, orbit
 from pipeline.toyworld.vocabulary import SHAPES
 from pipeline.toyworld.world import drawn, instances, packed
@@ -73,4 +74,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, ValueError))
