@@ -39,7 +39,7 @@ VIEWED = PLAIN * len(VIEWS)
 COUNT = PLAIN + VIEWED + len(COLOURS) + len(DEGRADATIONS)
 
 TRUE, BLOB, BLOBS, DEGRADED, JANUS = range(5)
-SHARES = {TRUE: 0.62, BLOB: 0.08, BLOBS: 0.06, DEGRADED: 0.14, JANUS: 0.10}
+SHARES = {TRUE: 0.58, BLOB: 0.07, BLOBS: 0.06, DEGRADED: 0.15, JANUS: 0.14}
 
 
 def candidates() -> list[str]:
@@ -168,7 +168,8 @@ def _augmented(rgba: Tensor, clean: Tensor, generator: torch.Generator) -> Tenso
     """Shifted, scaled, blurred, thinned, recoloured a little, on random backgrounds, with noise.
 
     What a rendered radiance field shows and a ray caster does not: soft edges, slight
-    transparency, noise. `clean` marks the pictures that may also lose saturation or gain some.
+    transparency, noise. Only `clean` pictures are blurred and change their saturation: blur would
+    hide the very faults that the others are there to show.
     """
     count, size = len(rgba), rgba.shape[-1]
 
@@ -182,10 +183,9 @@ def _augmented(rgba: Tensor, clean: Tensor, generator: torch.Generator) -> Tenso
     grid = functional.affine_grid(theta, [count, 4, size, size], align_corners=False)
     rgba = functional.grid_sample(rgba, grid, align_corners=False)
     small = int(torch.randint(26, size + 1, (), generator=generator))
-    half = count // 2  # half of every batch stays sharp
-    soft = functional.interpolate(rgba[:half], (small, small), mode="bilinear", antialias=True)
-    soft = functional.interpolate(soft, (size, size), mode="bicubic")
-    rgba = torch.cat([soft, rgba[half:]])
+    blurred = clean & (torch.rand(count, generator=generator) < 0.5)
+    soft = functional.interpolate(rgba[blurred], (small, small), mode="bilinear", antialias=True)
+    rgba[blurred] = functional.interpolate(soft, (size, size), mode="bicubic")
     rgba = rgba * torch.where(draw(0, 1) < 0.5, 1.0, draw(0.75, 1.0))
     grey = rgba[:, :3].mean(1, keepdim=True)
     saturation = torch.where(clean[:, None, None, None], draw(0.8, 1.25), 1.0)
@@ -275,15 +275,13 @@ def view_truth(b: Batch) -> Float[Tensor, "b 4"]:
         ],
         -1,
     )
-    truth = words.float()
-    near_front, near_back = (angle - 45).abs() < MARGIN, (angle - 135).abs() < MARGIN
-    near_top = (b.elevation - 60).abs() < MARGIN
-    blank = torch.stack(
-        [near_front | near_top, near_front | near_back | near_top, near_back | near_top, near_top],
-        -1,
-    )
-    blank[:, :3] |= ~_directional(b.shape)[:, None] & ~high[:, None]
-    return torch.where(blank & ~words, -1.0, truth)
+    # the words of the cameras within MARGIN of this one, in azimuth and in elevation
+    low, top = b.elevation - MARGIN <= 60, b.elevation + MARGIN > 60
+    level = [angle - MARGIN < 45, (angle + MARGIN >= 45) & (angle - MARGIN <= 135)]
+    level.append(angle + MARGIN > 135)
+    around = ~_directional(b.shape)
+    near = torch.stack([*(low & (word | around) for word in level), top], -1)
+    return torch.where(near & ~words, -1.0, words.float())
 
 
 def strict_label(b: Batch) -> Int[Tensor, " b"]:
