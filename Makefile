@@ -13,6 +13,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 # snakefmt looks for shfmt on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+MATCHED := sds csd csd_neg vsd
 FAST := -m "not slow and not requires_cuda"
 
 .PHONY: help mini heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
@@ -87,10 +88,12 @@ toyworld: $(STAMP) ## retrain the toy CLIP and print its quality table
 	@$(BIN)/python -m pipeline.toyworld.clip_eval --model pipeline/toyworld/weights/toy_clip
 
 pictures: $(STAMP) ## the README's pictures, from results/mini
-	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs --task geometry --size 80 --out docs/pictures/mini.png
+	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs --columns $(MATCHED) --size 80 \
+		--out docs/pictures/mini.png
 
 readme-table: $(STAMP) ## the README's table, from results/mini
-	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --page README.md
+	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs \
+		--columns $(MATCHED) --page README.md
 
 clean-checkpoints: ## remove the checkpoints of unfinished runs, after listing them
 	@found=$$(find results -type d -name checkpoint -prune 2>/dev/null); \

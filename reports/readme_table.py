@@ -80,12 +80,14 @@ def _floor_rows(numbers: Sequence[summary.Number]) -> list[str]:
 def _note(tables: Tables, shown: Sequence[summary.Reading], columns: Sequence[str]) -> str:
     rows = tables.summary
     prompts, level = int(rows["n_prompts"].max()), round(100 * float(rows["level"].iloc[0]))
-    text = f"Means over {prompts} prompts, {level} % intervals in brackets, failed runs counted."
+    text = (
+        f"Means over prompts (n = {prompts}), {level} % intervals in brackets, failed runs counted."
+    )
     verdicts = summary.verdicts(tables, shown, columns=columns)
     if verdicts and verdicts["all_small"]:
         text += (
-            f" **n too small to rank**: the smallest p that a paired comparison of {verdicts['n']} "
-            f"prompts can reach is {verdicts['smallest_p']}, {verdicts['holm']} after Holm."
+            f" **n too small to rank**: the smallest p that a paired comparison can reach is "
+            f"{verdicts['smallest_p']}, {verdicts['holm']} after Holm."
         )
     return f"{text} `summary.parquet` {tables.checksums['summary.parquet'][:12]}."
 
