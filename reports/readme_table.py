@@ -8,7 +8,7 @@ Prints the table; with --page it also replaces what stands between the page's tw
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifacts import ArtifactError, write_text
@@ -63,16 +63,19 @@ def markdown(tables: Tables, runs: Sequence[Run], *, columns: Sequence[str]) -> 
         finished = f"{n['n_runs'] - n['n_failed']} of {n['n_runs']}"
         numbers = [_cell(number) for number in table[column]]
         lines.append(_row([f"`{column}`", finished, *numbers, costs[column][0].text]))
-    lines += _floor_rows(table[columns[0]])
+    lines += _floor_rows(table)
     return "\n".join([*lines, "", _note(tables, shown, columns)])
 
 
-def _floor_rows(numbers: Sequence[summary.Number]) -> list[str]:
-    names = list(dict.fromkeys(name for number in numbers for name in number.floors))
+def _floor_rows(table: Mapping[str, Sequence[summary.Number]]) -> list[str]:
+    """What ignoring the prompt gives: a property of the prompts, the same for every column."""
+    known = [numbers for numbers in table.values() if any(n.floors for n in numbers)]
+    if not known:
+        return []
+    floors = [number.floors for number in known[0]]
+    names = list(dict.fromkeys(name for named in floors for name in named))
     return [
-        _row(
-            [f"*{name}*", "", *(n.floors[name][0] if name in n.floors else "" for n in numbers), ""]
-        )
+        _row([f"*{name}*", "", *(named[name][0] if name in named else "" for named in floors), ""])
         for name in names
     ]
 

@@ -51,6 +51,15 @@ def test_every_row_has_as_many_cells(results: tuple[Tables, list[Run]]) -> None:
     assert any("wrong shape" in row for row in rows)
 
 
+def test_the_floors_stand_even_below_a_column_that_was_not_run(
+    results: tuple[Tables, list[Run]],
+) -> None:
+    tables, runs = results
+    text = readme_table.markdown(tables, runs, columns=["not_run", "csd"])
+    assert "| `not_run` | 0 of 0 | – |" in text
+    assert "*wrong shape*" in text
+
+
 def test_two_protocols_of_one_number_are_refused(results: tuple[Tables, list[Run]]) -> None:
     tables, _ = results
     other = tables.summary[tables.summary["metric"] == "truth_iou"].assign(protocol_id="another")
