@@ -20,7 +20,7 @@ FAST := -m "not slow and not requires_cuda"
 	readme-table clean clean-checkpoints
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 20
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-20s%s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 
 # torch and torchvision are pinned in pyproject.toml and must be resolved by one command.
 $(STAMP): pyproject.toml constraints.txt
