@@ -70,10 +70,14 @@ def _read(path: Path) -> Any:
 
 def load_preset(name: str) -> dict[str, Any]:
     """The preset `name`, complete and checked. Raises ConfigError naming file, key and value."""
-    path = PRESETS / f"{name}.yaml"
     if name not in preset_names():
         raise ConfigError(f"unknown preset {name!r}; there are {', '.join(preset_names())}")
-    return check_preset(copy.deepcopy(_read(path)), path)
+    return copy.deepcopy(_checked(PRESETS / f"{name}.yaml"))
+
+
+@functools.lru_cache(maxsize=16)  # a workflow resolves hundreds of jobs of one preset
+def _checked(path: Path) -> dict[str, Any]:
+    return check_preset(_read(path), path)
 
 
 def check_preset(preset: Any, path: Path) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
                 f"{path}: column {name}: no method {column['method']!r}; known: {known}"
             )
         for stage in preset["chain"]:
-            _resolve(preset, column, stage, (), path)
+            _resolve(preset, column, stage, tuple(preset["variants"]), path)
     for set_name in ("geometry", "candidates"):
         load_set(preset["prompts"][set_name])
     return preset

@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.artifacts import naming, write_text
+
 Row = dict[str, Any]
 
 DIFFERENCES = {
@@ -114,7 +116,7 @@ def _row(step: int, t: int | None, term: str, norm: float | None, weighted: floa
 def append(path: Path, rows: Sequence[Row]) -> None:
     """`rows` stand at the end of the jsonl file `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
+    with naming(path), path.open("a", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
@@ -133,7 +135,5 @@ def read(path: Path, before_step: int) -> list[Row]:
 
 def truncate(path: Path, before_step: int) -> None:
     """The jsonl file holds only rows of steps below `before_step`, as after a resume."""
-    from pipeline.artifacts import write_text
-
     rows = read(path, before_step)
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

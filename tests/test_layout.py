@@ -1,100 +1,195 @@
-"""Imports point one way: which part may import what of ours, read from the sources with ast."""
+"""Who imports whom, read from the sources; and how long files and functions may be."""
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("pipeline.artifacts", "pipeline.torchvision_shim")  # import nothing of ours
-# part -> what it may import of ours, itself always included
-ALLOWED: dict[str, tuple[str, ...]] = {
+PACKAGES = ("prompts", "methods", "pipeline", "metrics", "reports")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SHARED = ("pipeline.artifacts", "pipeline.torchvision_shim")  # metrics and reports may use these
+
+# What each package may import of ours, besides itself.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "prompts": (),
     "methods": (),
     "pipeline": ("prompts", "methods"),
-    "metrics": ("prompts", *FILES),
-    "reports": ("prompts", "metrics", *FILES),
-    # inside pipeline
-    "pipeline.artifacts": (),
-    "pipeline.torchvision_shim": (),
-    "pipeline.cameras": FILES,
-    "pipeline.guidance": FILES,
-    "pipeline.scenes": ("pipeline.cameras", *FILES),
-    "pipeline.toyworld": ("pipeline.cameras", *FILES),
+    "metrics": ("prompts", *SHARED),
+    "reports": ("prompts", "metrics.statistics", *SHARED),
 }
-PARTS = ("prompts", "methods", "pipeline", "metrics", "reports")
-LOOP = "pipeline.optimize"
-# Importing these takes seconds, or fails where they are not needed.
-HEAVY = ("diffusers", "transformers", "open_clip", "torchvision", "matplotlib", "pandas", "pyarrow")
-HEAVY = (*HEAVY, "peft", "trimesh", "playwright", "snakemake")
+# What may stand behind prompts and methods: they are useful on their own.
+FOREIGN = {"prompts": {"yaml", "torch", "jaxtyping"}, "methods": {"torch", "jaxtyping"}}
+
+# Within pipeline: a part -> the parts it may import besides itself and `artifacts`.
+WITHIN: dict[str, tuple[str, ...]] = {
+    "artifacts": (),
+    "torchvision_shim": (),
+    "cameras": (),
+    "locks": (),
+    "raster": ("cameras",),
+    "scenes": ("cameras", "raster"),
+    "guidance": ("torchvision_shim",),
+    "toyworld": ("cameras", "torchvision_shim"),
+}
 
 
-def module_name(path: Path) -> str:
+def _module(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {
-    module_name(path): ast.parse(path.read_text(encoding="utf-8"))
-    for part in PARTS
-    for path in sorted((ROOT / part).rglob("*.py"))
-}
-
-
-def within(name: str, part: str) -> bool:
-    """Whether the module `name` is `part` or lies in it."""
-    return name == part or name.startswith(part + ".")
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that may be meant: of `from a import b`, a.b where it is a module, else a."""
-    for node in ast.walk(tree):
+def _imports(path: Path) -> set[str]:
+    """Every module that `path` imports, anywhere in it; `from a import b` counts as a.b too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide where they point"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES else str(node.module)
+            assert node.level == 0, f"{path}: a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
-def outside(name: str, allowed: tuple[str, ...], part: str) -> list[str]:
-    """What `name`, a module of `part`, imports of ours without being allowed to."""
-    ours = [m for m in imported(MODULES[name]) if m.split(".")[0] in PARTS]
-    return [m for m in ours if not any(within(m, a) for a in (part, *allowed))]
+def _under(name: str, allowed: str) -> bool:
+    return name == allowed or name.startswith(allowed + ".")
 
 
-@pytest.mark.parametrize("part", ALLOWED)
-def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
-    members = [name for name in MODULES if within(name, part)]
-    assert members, f"no module of {part}: has it moved?"
-    wrong = {name: outside(name, ALLOWED[part], part) for name in members}
-    assert {name: found for name, found in wrong.items() if found} == {}
+def _ours(path: Path) -> set[str]:
+    return {name for name in _imports(path) if name.split(".")[0] in PACKAGES}
 
 
-def test_nothing_imports_the_loop() -> None:
-    importers = [name for name, tree in MODULES.items() if LOOP in imported(tree)]
-    assert importers == []
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_lies_below_them(package):
+    sources = [path for path in SOURCES if _module(path).split(".")[0] == package]
+    assert sources
+    for path in sources:
+        for name in _ours(path):
+            allowed = (package, *MAY_IMPORT[package])
+            assert any(_under(name, one) for one in allowed), f"{path} imports {name}"
 
 
-def test_heavy_packages_are_imported_where_they_are_used() -> None:
-    wrong = {}
-    for name, tree in MODULES.items():
-        run_on_import = [node for node in tree.body if not _waits(node)]
-        top = ast.Module(body=run_on_import, type_ignores=[])
-        found = [m for m in imported(top) if m.split(".")[0] in HEAVY]
-        if found:
-            wrong[name] = found
-    assert wrong == {}
+@pytest.mark.parametrize("package", FOREIGN)
+def test_prompts_and_methods_need_little(package):
+    import sys
+
+    for path in (ROOT / package).rglob("*.py"):
+        roots = {name.split(".")[0] for name in _imports(path)}
+        extra = roots - sys.stdlib_module_names - {package} - FOREIGN[package]
+        assert not extra, f"{path} imports {extra}"
 
 
-def _waits(node: ast.stmt) -> bool:
-    """Whether the imports in `node` do not happen when its module is imported."""
-    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-    return for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+def _part(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
-def test_the_reader_sees_both_forms_of_import() -> None:
-    tree = ast.parse("def f():\n    from pipeline import optimize\n    import methods.distill as d")
-    assert list(imported(tree)) == ["pipeline.optimize", "methods.distill"]
+@pytest.mark.parametrize("part", WITHIN)
+def test_parts_of_the_pipeline_import_only_what_lies_below_them(part):
+    sources = [path for path in SOURCES if _module(path).startswith("pipeline.")]
+    for path in sources:
+        if _part(_module(path)) != part:
+            continue
+        for name in _ours(path):
+            allowed = {part, "artifacts", *WITHIN[part]} - (
+                {"artifacts"} if part in SHARED else set()
+            )
+            ok = name.startswith("pipeline.") and _part(name) in allowed
+            assert ok, f"{path} imports {name}"
+
+
+def test_artifacts_and_the_shim_import_nothing_of_ours():
+    for name in SHARED:
+        assert _ours(ROOT / (name.replace(".", "/") + ".py")) == set()
+
+
+STRANGERS = [
+    ("pipeline.guidance", ("pipeline.scenes", "methods")),
+    ("pipeline.scenes", ("pipeline.guidance", "methods")),
+    ("methods", ("pipeline",)),
+]
+
+
+@pytest.mark.parametrize(("part", "others"), STRANGERS)
+def test_the_three_interfaces_know_nothing_of_each_other(part, others):
+    for path in SOURCES:
+        if _under(_module(path), part):
+            known = [n for n in _ours(path) if any(_under(n, other) for other in others)]
+            assert not known, f"{path} imports {known}"
+
+
+def test_only_optimize_brings_methods_guidance_and_scenes_together():
+    together = {
+        _module(path)
+        for path in SOURCES
+        if all(
+            any(_under(name, part) for name in _ours(path))
+            for part in ("methods", "pipeline.guidance", "pipeline.scenes")
+        )
+    }
+    assert together == {"pipeline.optimize"}
+
+
+def test_nothing_imports_optimize():
+    for path in SOURCES:
+        assert not any(_under(name, "pipeline.optimize") for name in _imports(path)), path
+
+
+def test_only_optimize_and_the_workflow_read_presets():
+    """Also doctor, which asks the workflow's question. Others may import the settings' types."""
+    readers = set()
+    for path in SOURCES:
+        names = {name for name in _ours(path) if _under(name, "pipeline.config")}
+        if names & {f"pipeline.config.{name}" for name in ("job", "load_preset", "columns")}:
+            readers.add(_module(path))
+    assert readers == {"pipeline.optimize", "pipeline.doctor"}
+
+
+HEAVY = {"transformers", "diffusers", "open_clip", "matplotlib", "pandas", "torchvision", "scipy"}
+
+
+def test_a_mixture_job_starts_without_heavy_imports():
+    """Read from the module level of everything that `pipeline.optimize` imports."""
+    waiting, seen = ["pipeline.optimize"], set()
+    while waiting:
+        module = waiting.pop()
+        path = ROOT / (module.replace(".", "/") + ".py")
+        if module in seen or not path.exists():
+            continue
+        seen.add(module)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        guarded = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.If)]
+        inside = {id(inner) for node in guarded for inner in ast.walk(node)}
+        for node in ast.walk(tree):
+            if id(node) in inside:
+                continue
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            assert not HEAVY & {name.split(".")[0] for name in names}, f"{module} imports {names}"
+            waiting += names
+    assert "pipeline.scenes.load" in seen
+
+
+def test_no_class_inherits_from_another_of_ours_except_errors():
+    classes = {
+        node.name: node
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+    for name, node in classes.items():
+        bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+        assert not bases & (set(classes) - {"Module"}), f"{name} inherits from {bases}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_module)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 300, f"{path}: {text.count(chr(10))} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= 60, f"{path}: {node.name} has {lines} lines"
