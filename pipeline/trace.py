@@ -72,7 +72,8 @@ def value_rows(step: int, t: Int[Tensor, " b"], term: str, values: Sequence[floa
 
 def loss_rows(step: int, losses: Mapping[str, Tensor]) -> list[Row]:
     """One row per regulariser, its weighted value as the norm."""
-    return [_row(step, None, f"loss/{name}", float(value), None) for name, value in losses.items()]
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    return [_row(step, None, f"loss/{name}", value, None) for name, value in values.items()]
 
 
 def probe_rows(

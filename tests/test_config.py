@@ -115,6 +115,7 @@ def test_yaml_that_is_no_preset_is_refused(presets, text):
 
 
 WRONG = [
+    (("variants",), {"directional": {"stepz": 3}}, r"override 'stepz' names no key"),
     (("stages", "nerf", "steps"), "500", r"stages\.nerf\.steps: '500' is not of type 'integer'"),
     (("stages", "nerf", "steps"), 0, r"stages\.nerf\.steps"),
     (("stages", "nerf", "cameras", "azimuth"), [0], r"stages\.nerf\.cameras\.azimuth"),

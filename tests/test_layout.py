@@ -90,9 +90,7 @@ def test_parts_of_the_pipeline_import_only_what_lies_below_them(part):
         if _part(_module(path)) != part:
             continue
         for name in _ours(path):
-            allowed = {part, "artifacts", *WITHIN[part]} - (
-                {"artifacts"} if part in SHARED else set()
-            )
+            allowed = {part, "artifacts", *WITHIN[part]}
             ok = name.startswith("pipeline.") and _part(name) in allowed
             assert ok, f"{path} imports {name}"
 
