@@ -1,6 +1,6 @@
 """Time of the toy world's renderer and of one training step of its CLIP, on one thread.
 
-    python benchmarks/toyworld.py [--size 32] [--images 480] [--diversity 0]
+    python -m benchmarks.toyworld [--size 32] [--images 480] [--diversity 0]
 
 Prints milliseconds an image for every shape (goal: 3 at 32 pixels) and seconds a training step.
 """
