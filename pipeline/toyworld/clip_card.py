@@ -82,8 +82,9 @@ A fake is scored by its cosine with the caption that it claims.
   images.
 - A tree and a mushroom look alike from all around; their view words can be read from the light
   only.
-- A Janus object is tested where its second front can be seen, 110 degrees or more from the front;
-  seen from the front it is the object. Wrong view words are at least 30 degrees off.
+- A Janus object is tested from behind, where it shows a front and claims a back; seen from
+  elsewhere a single picture of it may be one of the object. Wrong view words are at least 30
+  degrees off.
 - Renders of strongly saturated colour count as faults. Ranks are trained to survive it, scores
   fall.
 """

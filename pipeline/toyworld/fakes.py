@@ -1,7 +1,7 @@
 """Images that a metric must not take for the object they claim to show.
 
 blob       one to four random solids in the object's colour, or two such heaps in two colours
-janus      an object whose back half is its front half again, seen from where the second front shows
+janus      an object whose back half is its front half again, claiming to be seen from behind
 wrong view a faithful render that claims a view word 30 degrees or more away from its own
 
 (The fifth kind, degraded renders, is `degrade.py`.) What each may claim is stated by `FAR`,
@@ -18,7 +18,10 @@ from torch import Tensor
 from pipeline.toyworld.parts import Part, expanded, fitted, part, turn
 from pipeline.toyworld.world import Instances
 
-BEHIND = 110.0  # |azimuth| in degrees from which a second front is visible
+# |azimuth| in degrees from which a second front belies the caption. Nearer to the side, an object
+# with two fronts looks like the faithful object seen from between its front and its side, which
+# is a side view too: no single picture can tell them apart.
+BEHIND = 135.0
 FAR = 30.0  # degrees between a camera and the nearest camera whose word it wrongly claims
 
 # azimuth ranges (folded to [0, 180]) of the view words, elevations below the overhead threshold
