@@ -185,6 +185,9 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     rows = traced(step, settings["trace"], predictions, direction, weight, losses, seen, x_t, t)
     if probing:
         rows += probe(step, x, seen, run.particle, parameters, problem.coefficients, problem.job)
+    decay = schedules.ramp(step, settings["optimizer"]["decay"])
+    for group in run.optimizer.param_groups:
+        group["lr"] = settings["optimizer"][group["name"]] * decay
     run.optimizer.step()
     run.scene.after_step(step, generator)
     if run.particle is not None:
