@@ -168,11 +168,12 @@ def _resolve(
     settings = {**copy.deepcopy(preset["stages"][stage]), "world": copy.deepcopy(preset["world"])}
     priors = copy.deepcopy(preset["priors"])
     merged = {"stage": settings, "priors": priors}
-    for changes in [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]:
-        for key, value in changes.items():
-            scope = "priors" if key.startswith("priors.") else "stage"
-            _override(merged[scope], key.removeprefix("priors."), value, path)
-    _check_stage(settings, stage, path)
+    layers = [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]
+    for key, value in (pair for layer in layers for pair in layer.items()):
+        scope = "priors" if key.startswith("priors.") else "stage"
+        _override(merged[scope], key.removeprefix("priors."), value, path)
+    if any(layers):
+        _check_stage(settings, stage, path)
     if settings["prior"] not in priors:
         known = ", ".join(priors)
         raise ConfigError(f"{path}: stage {stage}: no prior {settings['prior']!r}; known: {known}")

@@ -1,0 +1,251 @@
+"""The workflow as a user meets it: it plans, stops, runs, runs again, and says what failed."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import RED_CAR
+from workflow_runs import ROOT, checkout, snakemake
+
+from pipeline import config, doctor
+from pipeline.artifacts import write_json
+from pipeline.locks import held_workdir
+from prompts.load import load_set
+
+
+def _planned(output: str) -> dict[str, int]:
+    """Rule -> number of jobs, from the table that a dry run prints last."""
+    if "Job stats:" not in output:
+        return {}
+    table = output.rsplit("Job stats:", 1)[1]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+@pytest.mark.parametrize("preset", config.preset_names())
+def test_every_preset_plans(preset, tmp_path):
+    done = snakemake(ROOT, tmp_path, preset, "-n")
+    assert done.returncode == 0, done.stdout[-3000:]
+    spec = config.load_preset(preset)
+    runs = len(config.columns(spec)) * len(config.prompts(spec, "geometry")) * len(spec["seeds"])
+    planned = _planned(done.stdout)
+    assert planned["optimize"] == planned["views"] == runs * len(spec["chain"])
+    assert {"embed", "score", "geometry", "verdict"} <= set(planned)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine may be able to run it")
+def test_the_default_stops_at_once_without_a_gpu_and_names_what_runs_here(tmp_path):
+    done = snakemake(ROOT, tmp_path, None)
+    assert done.returncode == 1
+    assert "missing: a CUDA GPU" in done.stdout
+    assert "make mini" in done.stdout
+    assert "preset=paper cannot run here" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_gpu_elsewhere_is_not_looked_for_here():
+    preset = config.load_preset("smoke") | {"device": "cuda"}
+    assert "a CUDA GPU" in doctor.requirements(preset)
+    assert "a CUDA GPU" not in doctor.requirements(preset, jobs_run_here=False)
+
+
+def test_the_doctor_names_a_remedy_for_all_that_is_missing(monkeypatch, tmp_path, capsys):
+    preset = config.load_preset("smoke")
+    preset["evaluation"]["clip"] = f"local-dir:{tmp_path}"
+    preset["stages"]["nerf"]["prior"] = "stable_diffusion"
+    model = {"model": ["org/name"], "dtype": "float16", "text_encoder_bits": 16, "seed": 0}
+    preset["priors"]["stable_diffusion"] = model
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    missing = "\n".join(doctor.missing_for(preset))
+    assert "run make toyworld" in missing
+    assert "hf download org/name" in missing
+    assert "this release runs" in missing
+    (tmp_path / "models--org--name").mkdir()
+    (tmp_path / "open_clip_model.safetensors").touch()
+    assert len(doctor.missing_for(preset)) == 1
+    assert doctor.main(["--preset", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith("ok ")
+    assert doctor.main(["--preset", "none"]) == 1
+    assert "unknown preset 'none'" in capsys.readouterr().err
+
+
+def test_an_unknown_preset_stops_with_the_known_ones(tmp_path):
+    done = snakemake(ROOT, tmp_path, "x; touch y", "-n")
+    assert done.returncode == 1
+    assert "unknown preset 'x; touch y'; there are" in done.stdout
+    assert "mini" in done.stdout
+    assert not (tmp_path / "y").exists()
+
+
+ODD = [
+    'a "quoted" car, it\'s `red` $(touch owned)',
+    "a car/../../etc/passwd; rm -rf *",
+    "<script>alert(1)</script> & <b>car</b> {wildcards.x} %s \\n",
+    "🚗 赤い車 — à l'ombre",
+    " ".join(["a"] * 200),  # 399 characters: the longest there may be
+]
+
+
+def test_odd_prompts_become_plain_paths_and_never_reach_a_shell(tmp_path):
+    source = checkout(tmp_path / "source")
+    fields = {"name": "odd", "source": "a test", "licence": "none", "note": "odd"}
+    text = yaml.safe_dump(fields | {"prompts": ODD}, allow_unicode=True)
+    (source / "prompts" / "sets" / "odd.yaml").write_text(text, encoding="utf-8")
+    preset = yaml.safe_load((source / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    preset["prompts"] |= {"geometry": "odd", "limit": None}
+    (source / "presets" / "odd.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
+    (tmp_path / "work").mkdir()
+    done = snakemake(source, tmp_path / "work", "odd", "-n", "-p")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert _planned(done.stdout)["optimize"] == len(ODD) * len(preset["columns"])
+    for trace in ("<script>", "🚗", "$(touch", "../", "`red`"):
+        assert trace not in done.stdout
+    ids = set(re.findall(r"runs/geometry/\w+/([^/]+)/seed0", done.stdout))
+    assert len(ids) == len(ODD)
+    assert all(re.fullmatch(r"[a-z0-9-]{1,40}-[0-9a-f]{8}", prompt_id) for prompt_id in ids)
+
+    fields["prompts"] = [" ".join(["word"] * 300)]
+    text = yaml.safe_dump(fields, allow_unicode=True)
+    (source / "prompts" / "sets" / "odd.yaml").write_text(text, encoding="utf-8")
+    done = snakemake(source, tmp_path / "work", "odd", "-n")
+    assert done.returncode == 1
+    assert "at most 400" in done.stdout or "400 characters" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """(sources, folder, output) of the smoke preset run from end to end in another folder."""
+    folder = tmp_path_factory.mktemp("smoke")
+    source, work = checkout(folder / "source"), folder / "a folder"
+    work.mkdir()
+    done = snakemake(source, work, "smoke")
+    assert done.returncode == 0, done.stdout[-5000:]
+    return source, work, done.stdout
+
+
+def test_smoke_makes_the_page_the_tables_and_the_pictures(smoke):
+    _, work, output = smoke
+    results = work / "results" / "smoke"
+    page = (results / "geometry.html").read_text(encoding="utf-8")
+    assert "a red car" in page
+    for table in ("scores", "summary", "pairs", "traces"):
+        assert (results / "tables" / f"{table}.parquet").stat().st_size > 0
+    for column in config.load_preset("smoke")["columns"]:
+        run = results / "runs" / "geometry" / column / RED_CAR / "seed0" / "nerf"
+        names = {path.name for path in run.iterdir()}
+        assert {"scene.safetensors", "run.json", "trace.parquet", "embeddings.npz"} <= names
+        assert "checkpoint" not in names
+        log = (run / "optimize.log").read_text(encoding="utf-8")
+        assert f"[{column}/{RED_CAR}/seed0/nerf] done" in log
+        assert f"[{column}/{RED_CAR}/seed0/nerf] step " in output  # and progress is seen
+    assert (results / "verdict.txt").read_text() == "2 runs, none failed\n"
+    assert not list(work.rglob(".partial-*"))
+
+
+def test_the_second_call_finds_nothing_to_do_although_a_stale_lock_lies_there(smoke):
+    """As a kill -9 of everything would leave it."""
+    source, work, _ = smoke
+    locks = work / ".snakemake" / "locks"
+    locks.mkdir(exist_ok=True)
+    lock = locks / "0.output.lock"
+    lock.write_text("results/smoke/geometry.html\n")
+    done = snakemake(source, work, "smoke")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Removed the lock of a workflow that was killed" in done.stdout
+    assert "Nothing to be done" in done.stdout
+
+
+def test_the_lock_of_a_living_workflow_is_respected(smoke):
+    source, work, _ = smoke
+    lock = work / ".snakemake" / "locks" / "0.output.lock"
+    with held_workdir(work / ".snakemake"):
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_text("results/smoke/geometry.html\n")
+        done = snakemake(source, work, "smoke")
+        assert lock.exists()
+    lock.unlink()
+    assert done.returncode == 1
+    assert "cannot be locked" in done.stdout
+
+
+def _change(source: Path, text: str) -> None:
+    path = source / "presets" / "smoke.yaml"
+    path.write_text(text, encoding="utf-8")
+    os.utime(path)
+
+
+def test_what_a_change_of_the_preset_plans(smoke):
+    """A comment: nothing. One key of one column: its run, and what is made from all runs."""
+    source, work, _ = smoke
+    text = (source / "presets" / "smoke.yaml").read_text(encoding="utf-8")
+    try:
+        _change(source, "# a comment\n" + text)
+        (source / "pipeline" / "draws.py").touch()
+        done = snakemake(source, work, "smoke", "-n")
+        assert "Nothing to be done" in done.stdout, done.stdout[-3000:]
+
+        preset = yaml.safe_load(text)
+        first, *others = preset["columns"]
+        preset["columns"][first]["overrides"] = {"optimizer.grid": 0.0123}
+        _change(source, yaml.safe_dump(preset, sort_keys=False))
+        done = snakemake(source, work, "smoke", "-n")
+        planned = _planned(done.stdout)
+        assert (planned["optimize"], planned["views"]) == (1, 1)
+        assert not {"bank_shape", "bank_degraded", "world", "truth"} & set(planned)
+        jobs = re.findall(r"^rule optimize:\n(?:    .*\n)*", done.stdout, re.M)
+        assert f"runs/geometry/{first}/" in "".join(jobs)
+        assert not any(f"runs/geometry/{other}/" in "".join(jobs) for other in others)
+    finally:
+        _change(source, text)
+
+
+def test_a_failed_run_is_shown_and_fails_the_last_rule_only(smoke):
+    source, work, _ = smoke
+    path = source / "presets" / "smoke.yaml"
+    preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+    first = next(iter(preset["columns"]))
+    preset["columns"][first]["overrides"] = {"gradient_weight": 1e300}  # beyond single precision
+    _change(source, yaml.safe_dump(preset, sort_keys=False))
+    done = snakemake(source, work, "smoke")
+    assert done.returncode == 1
+    assert re.findall(r"Error in rule (\w+)", done.stdout) == ["verdict"]
+    run = work / "results/smoke/runs/geometry" / first / RED_CAR / "seed0" / "nerf"
+    record = json.loads((run / "run.json").read_text())
+    assert (record["status"], record["failed_step"]) == ("failed", 0)
+    assert (
+        f"{first}/{RED_CAR}/seed0/nerf: failed at step 0: a gradient is not finite" in done.stdout
+    )
+    page = (work / "results/smoke/geometry.html").read_text(encoding="utf-8")
+    assert "a gradient is not finite" in page
+    assert not (work / "results/smoke/verdict.txt").exists()
+    again = snakemake(source, work, "smoke")  # and it says so again, without running anything else
+    assert again.returncode == 1
+    assert set(_planned(again.stdout)) - {"total"} == {"verdict", "all"}
+
+
+def test_the_verdict_names_failures_and_leaves_no_file(tmp_path, program, capsys):
+    for name, status in (("good", "ok"), ("bad", "failed")):
+        record = {"status": status, "failed_step": 3, "reason": "the render is not finite"}
+        write_json(tmp_path / name / "run.json", record)
+    out = tmp_path / "verdict.txt"
+    runs = (tmp_path / "good", tmp_path / "bad")
+    assert program("pipeline.verdict", "--runs", *runs, "--out", out) == 1
+    error = capsys.readouterr().err
+    assert error == f"{tmp_path / 'bad'}: failed at step 3: the render is not finite\n"
+    assert not out.exists()
+    assert program("pipeline.verdict", "--runs", runs[0], "--out", out) == 0
+    assert out.read_text() == "1 runs, none failed\n"
+    assert program("pipeline.verdict", "--runs", tmp_path / "none", "--out", out) == 1
+    assert "run.json: no such file" in capsys.readouterr().err
+
+
+def test_the_miniature_is_four_columns_by_six_prompts():
+    preset = config.load_preset("mini")
+    assert list(preset["columns"]) == ["sds", "csd", "csd_neg", "vsd"]
+    assert config.prompts(preset, "geometry") == load_set("toy6").prompts
