@@ -117,9 +117,12 @@ def columns(preset: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+_set = functools.lru_cache(maxsize=16)(load_set)
+
+
 def prompts(preset: Mapping[str, Any], task: str) -> tuple[Prompt, ...]:
     """The prompts that `task` optimises, in the set's order."""
-    return load_set(preset["prompts"][task]).prompts[: preset["prompts"]["limit"]]
+    return _set(preset["prompts"][task]).prompts[: preset["prompts"]["limit"]]
 
 
 def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int) -> Job:
@@ -131,11 +134,10 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
         raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
     if stage not in preset["chain"]:
         raise ConfigError(f"{path}: no stage {stage!r} in the chain {', '.join(preset['chain'])}")
-    by_id = {prompt.prompt_id: prompt for prompt in prompts(preset, "geometry")}
-    if prompt_id not in by_id:
+    prompt = next((p for p in prompts(preset, "geometry") if p.prompt_id == prompt_id), None)
+    if prompt is None:
         set_name = preset["prompts"]["geometry"]
         raise ConfigError(f"{path}: no prompt {prompt_id!r} in {set_name}; see prompts/sets/")
-    prompt = by_id[prompt_id]
     settings, prior = _resolve(preset, known[column], stage, prompt.tags, path)
     method = METHODS[known[column]["method"]]
     return Job(

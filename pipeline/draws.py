@@ -26,8 +26,16 @@ def draw_cameras(
 
 def draw_background(
     spec: Mapping[str, float], batch: int, generator: torch.Generator
-) -> Float[Tensor, "b 3"]:
-    """One grey level per view, uniform between `low` and `high`."""
+) -> Float[Tensor, "b 3"] | None:
+    """One grey level per view, uniform between `low` and `high`.
+
+    None, the scene's own learned background, when a coin of `probability` says so; a probability of
+    1 tosses no coin.
+    """
+    if spec["probability"] < 1.0:
+        coin = float(torch.rand(1, generator=generator))
+        if coin >= spec["probability"]:
+            return None
     grey = spec["low"] + (spec["high"] - spec["low"]) * torch.rand(batch, generator=generator)
     return grey[:, None].expand(-1, 3)
 

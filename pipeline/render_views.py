@@ -40,14 +40,17 @@ CHUNK = 4  # cameras a call, which bounds memory
 
 @dataclass(frozen=True)
 class Picture:
-    """One view: rgba and normal (h, w, 4) in [0, 1] with straight alpha, depth (h, w) in units."""
+    """One view: rgba and normal (h, w, 4) in [0, 1] with straight alpha, depth (h, w) in units.
+
+    normal is None where it was not asked for.
+    """
 
     rgba: np.ndarray
-    normal: np.ndarray
+    normal: np.ndarray | None
     depth: np.ndarray
 
 
-Render = Callable[[Cameras], list[Picture]]
+Render = Callable[[Cameras, bool], list[Picture]]  # bool: whether normals are wanted
 
 
 def straight(premultiplied: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -61,17 +64,19 @@ def scene_renderer(run: Path, record: Mapping[str, Any], size: int, samples: int
     scene = load_scene(record["settings"], torch.Generator(), run, samples=samples)
 
     @torch.no_grad()
-    def render(cameras: Cameras) -> list[Picture]:
+    def render(cameras: Cameras, normals: bool) -> list[Picture]:
         pictures = []
         for first in range(0, len(cameras), CHUNK):
             part = cameras[first : first + CHUNK]
             black = torch.zeros(len(part), 3)
-            found = scene.render(part, height=size, width=size, background=black)
-            shaded = scene.render(part, height=size, width=size, background=black, shading="normal")
+            found = scene.render(part, height=size, width=size, background=black, normals=normals)
             for i in range(len(part)):
                 alpha = _image(found.alpha[i])
                 rgba = straight(_image(found.rgb[i]), alpha)
-                normal = straight(_image(shaded.rgb[i]), alpha)
+                normal = None
+                if found.normal is not None:
+                    shaded = 0.5 + 0.5 * _image(found.normal[i])
+                    normal = np.concatenate([shaded * (alpha > 0), alpha], axis=-1)
                 pictures.append(Picture(rgba, normal, _image(found.depth[i])[..., 0]))
         return pictures
 
@@ -81,7 +86,7 @@ def scene_renderer(run: Path, record: Mapping[str, Any], size: int, samples: int
 def empty_renderer(size: int) -> Render:
     """Renders nothing: the pictures of a run that failed."""
     empty = np.zeros((size, size, 4), dtype=np.float32)
-    return lambda cameras: [Picture(empty, empty, empty[..., 0])] * len(cameras)
+    return lambda cameras, normals: [Picture(empty, empty, empty[..., 0])] * len(cameras)
 
 
 def _image(channels_first: torch.Tensor) -> np.ndarray:
@@ -112,9 +117,10 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
         empty_renderer(size) if failed else scene_renderer(run, record, size, settings["samples"])
     )
     depth_scale = 2.0 * distance
-    pictures = render(orbit(list(FOUR_VIEWS.values()), elevation, distance, fovy))
+    pictures = render(orbit(list(FOUR_VIEWS.values()), elevation, distance, fovy), True)
     for name, picture in zip(FOUR_VIEWS, pictures, strict=True):
         write_png(run / "views" / f"{name}.png", picture.rgba)
+        assert picture.normal is not None
         write_png(run / "views" / f"{name}_normal.png", picture.normal)
         depth = np.clip(picture.depth / depth_scale, 0.0, 1.0) * 65535.0
         write_png(run / "views" / f"{name}_depth.png", depth.astype(np.uint16))
@@ -122,7 +128,7 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
 
     frames = settings["turntable_frames"]
     ring = turntable(frames, distance, fovy, elevation_deg=elevation)
-    grid, columns = sheet([picture.rgba for picture in render(ring)])
+    grid, columns = sheet([picture.rgba for picture in render(ring, False)])
     buffer = io.BytesIO()
     image = Image.fromarray((grid * 255.0 + 0.5).astype(np.uint8))
     image.save(buffer, format="WEBP", quality=90, method=4)

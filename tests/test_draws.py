@@ -46,13 +46,13 @@ def test_cameras_stay_in_their_ranges_and_follow_the_generator_only():
 
 
 def test_backgrounds_are_greys_between_low_and_high():
-    grey = draw_background({"low": 0.3, "high": 0.7}, 400, _generator())
+    grey = draw_background({"low": 0.3, "high": 0.7, "probability": 1.0}, 400, _generator())
     assert grey.shape == (400, 3)
     assert torch.equal(grey, grey[:, :1].expand(-1, 3))
     assert grey.min() >= 0.3
     assert grey.max() <= 0.7
     assert grey.max() - grey.min() > 0.35
-    fixed = draw_background({"low": 0.5, "high": 0.5}, 2, _generator())
+    fixed = draw_background({"low": 0.5, "high": 0.5, "probability": 1.0}, 2, _generator())
     assert torch.equal(fixed, torch.full((2, 3), 0.5))
 
 

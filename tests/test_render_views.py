@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline import optimize, render_views
 from pipeline.artifacts import ArtifactError, read_json, read_png, sha256, write_json
 from pipeline.cameras import FOUR_VIEWS, orbit
+from pipeline.scenes.interface import Rendering
 from pipeline.scenes.load import load_scene
 
 
@@ -27,29 +28,39 @@ def finished(tiny_job, tiny_bank, tmp_path) -> tuple[Path, dict]:
     return tmp_path / "run", job.settings["views"]
 
 
-def _rendered(run: Path, views: dict, shading: str = "albedo") -> tuple[np.ndarray, np.ndarray]:
-    """The four views over black and their alpha, from the scene itself."""
+def _rendered(run: Path, views: dict) -> Rendering:
+    """The four views over black, from the scene itself."""
     settings = read_json(run / "run.json")["settings"]
     scene = load_scene(settings, torch.Generator(), run, samples=views["samples"])
     cameras = orbit(list(FOUR_VIEWS.values()), views["elevation"], views["distance"], views["fovy"])
     size = {"height": views["size"], "width": views["size"]}
     with torch.no_grad():
-        found = scene.render(cameras, background=torch.zeros(4, 3), shading=shading, **size)
-    return found.rgb.permute(0, 2, 3, 1).numpy(), found.alpha.permute(0, 2, 3, 1).numpy()
+        return scene.render(cameras, background=torch.zeros(4, 3), normals=True, **size)
 
 
-@pytest.mark.parametrize(("suffix", "shading"), [("", "albedo"), ("_normal", "normal")])
-def test_composited_over_black_a_picture_is_the_render(finished, suffix, shading):
+def test_pictures_are_the_render_with_straight_alpha(finished):
     run, views = finished
-    expected, alphas = _rendered(run, views, shading)
+    found = _rendered(run, views)
     for i, name in enumerate(FOUR_VIEWS):
-        picture = read_png(run / "views" / f"{name}{suffix}.png")
+        picture = read_png(run / "views" / f"{name}.png")
         assert picture.shape == (views["size"], views["size"], 4)
         rgb, alpha = picture[..., :3], picture[..., 3:]
-        assert np.abs(alpha - alphas[i]).max() <= 0.51 / 255
+        expected = found.alpha[i].permute(1, 2, 0).numpy()
+        assert np.abs(alpha - expected).max() <= 0.51 / 255
         # both colour and alpha are rounded: half a level each, the colour counted alpha times
-        assert np.abs(rgb * alpha - expected[i]).max() <= 1.02 / 255
-        assert not rgb[alphas[i][..., 0] == 0].any()
+        assert np.abs(rgb * alpha - found.rgb[i].permute(1, 2, 0).numpy()).max() <= 1.02 / 255
+        assert not rgb[expected[..., 0] == 0].any()
+
+
+def test_normal_pictures_hold_unit_normals_where_the_object_is(finished):
+    run, views = finished
+    found = _rendered(run, views)
+    for i, name in enumerate(FOUR_VIEWS):
+        picture = read_png(run / "views" / f"{name}_normal.png")
+        inside = found.alpha[i, 0].numpy() > 0
+        normal = found.normal[i].permute(1, 2, 0).numpy()
+        assert np.abs(2 * picture[..., :3] - 1 - normal)[inside].max() <= 1.02 / 255
+        assert not picture[~inside].any()
 
 
 def test_straight_undoes_premultiplication_where_there_is_something():

@@ -1,8 +1,8 @@
 """Regularisers of a volume side by side, and the schedules of their weights.
 
-A schedule is preset data: a number, or [start_value, end_value, end_step], linear from step 0 to
-`end_step` and constant after it; a fourth number, start_step, delays the ramp, so that
-[1, 20, 5000, 5000] jumps from 1 to 20 at step 5000.
+A schedule is preset data: a number, or [first, last, end], linear from step 0 to step `end` and
+constant after it, or [start, first, last, end] with the ramp delayed to step `start`, so that
+[5000, 1, 20, 5001] jumps from 1 to 20 after step 5000 (threestudio's order, as in methods).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,29 +20,27 @@ def schedule_value(schedule: Schedule, step: int) -> float:
     """The weight at a step."""
     if isinstance(schedule, int | float):
         return float(schedule)
-    start, end, end_step, start_step = _four(schedule)
-    if step >= end_step:
-        return end
-    if step <= start_step:
-        return start
-    return start + (end - start) * (step - start_step) / (end_step - start_step)
+    start, first, last, end = _four(schedule)
+    if step >= end:
+        return last
+    return first + (last - first) * max(step - start, 0) / (end - start)
 
 
 def never_acts(schedule: Schedule) -> bool:
     """Whether the weight is 0 at every step, so that what it needs need not be computed."""
     if isinstance(schedule, int | float):
         return schedule == 0
-    return all(value == 0 for value in _four(schedule)[:2])
+    return all(value == 0 for value in _four(schedule)[1:3])
 
 
 def _four(schedule: Sequence[float]) -> tuple[float, float, float, float]:
     values = [float(value) for value in schedule]
     if len(values) == 3:
-        values.append(0.0)
-    if len(values) != 4 or values[2] < values[3] or values[3] < 0:
+        values.insert(0, 0.0)
+    if len(values) != 4 or not 0 <= values[0] < values[3]:
         raise ValueError(
-            f"schedule {list(schedule)!r}: a number, [start_value, end_value, end_step] or "
-            "[start_value, end_value, end_step, start_step] with start_step <= end_step"
+            f"schedule {list(schedule)!r}: a number, [first, last, end] or "
+            "[start, first, last, end] with 0 <= start < end"
         )
     return values[0], values[1], values[2], values[3]
 
