@@ -144,21 +144,16 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
 
     # camera -> render -> encode
     cameras = draw_cameras(step, settings["cameras"], batch, generator)
-    background = draw_background(settings["background"], batch, generator)
+    grey = draw_background(settings["background"], batch, generator)
     shading = draw_shading(step, settings["shading"], generator)
     rendering = run.scene.render(
-        cameras,
-        height=size,
-        width=size,
-        generator=generator,
-        background=background,
-        shading=shading,
+        cameras, height=size, width=size, generator=generator, background=grey, shading=shading
     )
     require_finite(rendering.rgb, "the render")
     x = guidance.encode(rendering.rgb)
-    if background is None:  # the scene's own; a prior that conditions on it sees its mean colour
-        background = rendering.background.detach().mean((2, 3))
-    seen = Seen(guidance, conditions, cameras, View(background=background, c2w=cameras.c2w))
+    # a prior that conditions on the background sees the mean colour of the scene's own
+    behind = rendering.background.detach().mean((2, 3)) if grey is None else grey
+    seen = Seen(guidance, conditions, cameras, View(background=behind, c2w=cameras.c2w))
 
     # noise -> named predictions -> direction
     low, high = schedules.t_range(step, len(guidance.alphas_cumprod), **settings["timesteps"])

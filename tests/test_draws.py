@@ -56,6 +56,14 @@ def test_backgrounds_are_greys_between_low_and_high():
     assert torch.equal(fixed, torch.full((2, 3), 0.5))
 
 
+def test_the_scenes_own_background_shows_when_no_grey_is_drawn():
+    generator = _generator()
+    spec = {"low": 0.3, "high": 0.7, "probability": 0.25}
+    share = sum(draw_background(spec, 1, generator) is not None for _ in range(2000)) / 2000
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 2000) ** 0.5  # four standard deviations
+    assert draw_background(spec | {"probability": 0.0}, 1, generator) is None
+
+
 @pytest.mark.parametrize(
     ("start", "step", "draws"), [(None, 0, False), (5, 4, False), (5, 5, True), (0, 0, True)]
 )
