@@ -23,6 +23,7 @@ rule all:
     default_target: True
     input:
         f"results/{PRESET}/geometry.html",
+        [f"results/{PRESET}/figures/{sweep}/sweep.png" for sweep in SPEC["sweeps"]],
         f"results/{PRESET}/verdict.txt",
 
 

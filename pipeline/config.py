@@ -94,6 +94,10 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: column {name}: no method {column['method']!r}; known: {known}"
             )
+        try:
+            METHODS[column["method"]].make(**column["settings"])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: column {name}: settings: {error}") from error
         for stage in preset["chain"]:
             _resolve(preset, column, stage, tuple(preset["variants"]), path)
     for set_name in ("geometry", "candidates"):
@@ -113,8 +117,18 @@ def columns(preset: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 base["settings"][spec["key"].removeprefix("method.")] = value
             else:
                 base["overrides"][spec["key"]] = value
-            found[f"{spec['column']}-{sweep}-{str(value).lower()}"] = base
+            found[_swept_name(spec["column"], sweep, value)] = base
     return found
+
+
+def swept(preset: Mapping[str, Any], sweep: str) -> list[str]:
+    """The names of the columns that one sweep adds, in the order of its values."""
+    spec = preset["sweeps"][sweep]
+    return [_swept_name(spec["column"], sweep, value) for value in spec["values"]]
+
+
+def _swept_name(column: str, sweep: str, value: Any) -> str:
+    return f"{column}-{sweep}-{str(value).lower()}"
 
 
 _set = functools.lru_cache(maxsize=16)(load_set)

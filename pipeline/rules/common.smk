@@ -48,6 +48,7 @@ wildcard_constraints:
     seed="[0-9]+",
     stage="|".join(map(re.escape, CHAIN)),
     shape="[a-z]+",
+    sweep="|".join(map(re.escape, SPEC["sweeps"])) or "none",
 
 
 def run_folders(stage=FINAL, column=None):
@@ -129,6 +130,19 @@ def world_counts(wildcards=None):
 def shape_count(wildcards):
     """More renders of a shape that some prompt names: its bank is dense."""
     return json.loads(world_counts())[wildcards.shape]
+
+
+def sweep_columns(wildcards):
+    """The columns that one sweep adds, in the order of its values."""
+    return presets.swept(SPEC, wildcards.sweep)
+
+
+def sweep_views(wildcards):
+    return [
+        f"{f}/views/views.json"
+        for c in sweep_columns(wildcards)
+        for f in run_folders(column=c)
+    ]
 
 
 def view_settings(wildcards):

@@ -28,6 +28,32 @@ rule gradient_norms:
         """
 
 
+rule sweep:
+    """The swept columns of one sweep side by side, a row a prompt."""
+    input:
+        views=sweep_views,
+    output:
+        f"results/{PRESET}/figures/{{sweep}}/sweep.png",
+    log:
+        f"results/{PRESET}/logs/sweep_{{sweep}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/sweep_{{sweep}}.benchmark.tsv"
+    params:
+        runs=f"results/{PRESET}/runs",
+        columns=sweep_columns,
+        stage=FINAL,
+        folder=f"results/{PRESET}/figures/{{sweep}}",
+    shell:
+        r"""
+        {PYTHON:q} -m reports.figures sweep \
+            --runs {params.runs:q} \
+            --columns {params.columns:q} \
+            --stage {params.stage:q} \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """
+
+
 rule geometry:
     """The comparison gallery of text-to-3D."""
     input:
