@@ -26,7 +26,7 @@ from pipeline.artifacts import SCHEMA_VERSION, exit_status, save_safetensors, wr
 from pipeline.cameras import CameraRanges
 from pipeline.toyworld.degrade import DEGRADE
 from pipeline.toyworld.render import compose
-from pipeline.toyworld.vocabulary import COLOURS, DEGRADATIONS, SHAPES, VIEWS
+from pipeline.toyworld.vocabulary import COLOURS, DEGRADATIONS, DIRECTIONAL, SHAPES, VIEWS
 from pipeline.toyworld.world import (
     camera_arrays,
     chosen_cameras,
@@ -93,6 +93,7 @@ def world_description(
     return {
         "schema_version": SCHEMA_VERSION,
         "shapes": list(SHAPES),
+        "directional": list(DIRECTIONAL),
         "colours": {name: list(rgb) for name, rgb in COLOURS.items()},
         "degradations": list(DEGRADATIONS),
         "views": list(VIEWS),
