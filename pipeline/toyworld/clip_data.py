@@ -16,7 +16,7 @@ from torch.nn import functional
 from pipeline.cameras import CameraRanges
 from pipeline.toyworld.clip_model import SIZE
 from pipeline.toyworld.degrade import DEGRADE
-from pipeline.toyworld.fakes import BEHIND, blobs, folded, janus
+from pipeline.toyworld.fakes import blobs, folded, janus
 from pipeline.toyworld.objects import build
 from pipeline.toyworld.render import light, render
 from pipeline.toyworld.vocabulary import COLOURS, DEGRADATIONS, DIRECTIONAL, SHAPES, VIEWS, caption
@@ -33,6 +33,9 @@ from pipeline.toyworld.world import (
 RANGES = CameraRanges((-180, 180), (-20, 60), (2.6, 3.5), (38, 43))
 OVERHEAD = CameraRanges((-180, 180), (60, 85), (2.6, 3.5), (38, 43))
 MARGIN = 12.0  # degrees from a threshold within which both neighbours' view words pass
+
+# azimuth from which objects with two fronts are shown; evaluation starts further back, at BEHIND
+DOUBLED = 110.0
 
 PLAIN = len(SHAPES) * len(COLOURS)
 VIEWED = PLAIN * len(VIEWS)
@@ -121,7 +124,7 @@ def pool(per_shape: int, *, seed: int, size: int = SIZE) -> Pool:
             mixed = Instances([p[order] for p in lot.parts], lot.lights[order], lot.shade)
             objects.append(_planes(mixed, cameras, size))
             views.append(torch.stack([cameras.azimuth_deg, cameras.elevation_deg], -1))
-        behind = CameraRanges((BEHIND, 360 - BEHIND), *_rest(RANGES))
+        behind = CameraRanges((DOUBLED, 360 - DOUBLED), *_rest(RANGES))
         cameras = covering_cameras(third, behind, generator)
         doubled = janus(_varied(shape, third, ("clip janus", seed)))
         fronts.append(_planes(doubled, cameras, size))

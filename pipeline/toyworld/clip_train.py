@@ -1,6 +1,6 @@
 """Train the toy CLIP from renders, seeded and resumable.
 
-    python -m pipeline.toyworld.clip_train --out weights/toy_clip --seed 0 [--steps 4000] [--resume]
+    python -m pipeline.toyworld.clip_train --out weights/toy_clip --seed 0 [--steps 3000] [--resume]
 
 Loss = pairwise sigmoid over all pictures x captions (Zhai et al., SigLIP, arXiv 2303.15343, eq. 1)
 with undecided pairs left out, which calibrates cosines between captions; plus softmax
@@ -38,13 +38,13 @@ class Settings:
     """Everything that decides the weights."""
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 96
     pool: int = 1200  # objects a shape
     learning_rate: float = 2e-3
     warmup: int = 150
     weight_decay: float = 0.02
-    data_version: int = 3  # of clip_data: a checkpoint of other pictures is not resumed
+    data_version: int = 2  # of clip_data: a checkpoint of other pictures is not resumed
 
 
 def pair_loss(
