@@ -81,6 +81,7 @@ bench: $(STAMP) ## seconds a step: prior, render, whole step, toy world
 	@$(BIN)/snakemake --cores $(CORES) --quiet --config preset=mini --until bank_shape bank_degraded world
 	$(BIN)/python -m benchmarks.guidance --bank results/mini/bank
 	$(BIN)/python -m benchmarks.nerf
+	$(BIN)/python -m benchmarks.step --bank results/mini/bank
 	$(BIN)/python -m benchmarks.toyworld
 
 toyworld: $(STAMP) ## retrain the toy CLIP and print its quality table
