@@ -3,7 +3,8 @@
     python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs
     python -m reports.readme_table --tables TABLES --runs RUNS --page README.md
 
-Prints the table; with --page it also replaces what stands between the page's two markers.
+Prints the table, with --pairs also the paired comparisons behind it; with --page it also replaces
+what stands between the page's two markers.
 """
 
 import argparse
@@ -67,6 +68,21 @@ def markdown(tables: Tables, runs: Sequence[Run], *, columns: Sequence[str]) -> 
     return "\n".join([*lines, "", _note(tables, shown, columns)])
 
 
+def pairs_markdown(tables: Tables, *, columns: Sequence[str]) -> str:
+    """One row per number of the table and pair of columns: difference, interval, p and verdict."""
+    lines = [_row(["number", "a", "b", "a − b", "p", "p, Holm", "verdict"]), "|---" * 7 + "|"]
+    for name, heading in SHOWN.items():
+        for row in tables.pairs[tables.pairs["metric"] == name].itertuples():
+            if row.column_a not in columns or row.column_b not in columns:
+                continue
+            difference = f"{row.difference:+.3g} ({row.lower:+.3g}–{row.upper:+.3g})"
+            verdict = row.verdict.replace("a above b", f"`{row.column_a}` above `{row.column_b}`")
+            verdict = verdict.replace("b above a", f"`{row.column_b}` above `{row.column_a}`")
+            numbers = [difference, f"{row.p:.2g}", f"{row.p_holm:.2g}", verdict]
+            lines.append(_row([heading, f"`{row.column_a}`", f"`{row.column_b}`", *numbers]))
+    return "\n".join(lines)
+
+
 def _floor_rows(table: Mapping[str, Sequence[summary.Number]]) -> list[str]:
     """What ignoring the prompt gives: a property of the prompts, the same for every column."""
     known = [numbers for numbers in table.values() if any(n.floors for n in numbers)]
@@ -123,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", default="geometry")
     parser.add_argument("--stage")
     parser.add_argument("--columns", nargs="+", help="which columns, in this order; default: all")
+    parser.add_argument("--pairs", action="store_true", help="also every paired comparison")
     parser.add_argument("--page", type=Path, help="a page with markers to write the table into")
     given = parser.parse_args(arguments)
     try:
@@ -131,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = choose_stage(runs, given.stage)
         columns = given.columns or list(dict.fromkeys(run.key[0] for run in runs))
         text = markdown(tables, runs, columns=columns)
+        if given.pairs:
+            text += "\n\n" + pairs_markdown(tables, columns=columns)
         if given.page is not None:
             page = given.page.read_text(encoding="utf-8")
             write_text(given.page, between_markers(page, text))

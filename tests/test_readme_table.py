@@ -43,6 +43,21 @@ def test_a_failed_run_is_not_counted_as_finished(results: tuple[Tables, list[Run
     assert f"| {len(failed) - sum(failed)} of {len(failed)} |" in text
 
 
+def test_pairs_are_the_tables_pairs_of_the_columns_asked_for(
+    results: tuple[Tables, list[Run]],
+) -> None:
+    tables, _ = results
+    text = readme_table.pairs_markdown(tables, columns=["csd", "sds"])
+    rows = [line for line in text.splitlines()[2:] if line]
+    pairs = tables.pairs.query("column_a in ['csd', 'sds'] and column_b in ['csd', 'sds']")
+    shown = pairs[pairs["metric"].isin(readme_table.SHOWN)]
+    assert len(rows) == len(shown) > 0
+    (iou,) = shown[shown["metric"] == "truth_iou"].itertuples()
+    (row,) = [line for line in rows if line.startswith("| IoU |")]
+    assert f"{iou.difference:+.3g} (" in row
+    assert f"| {iou.p_holm:.2g} |" in row
+
+
 def test_every_row_has_as_many_cells(results: tuple[Tables, list[Run]]) -> None:
     tables, runs = results
     lines = readme_table.markdown(tables, runs, columns=list(synthetic.COLUMNS)).splitlines()
