@@ -8,20 +8,23 @@ read presets.
 
 import copy
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import torch
 import yaml
 
-from methods.distill import METHODS
+from methods.distill import METHODS, SOURCE_TEXT, SOURCE_UNCOND
 from methods.weights import WEIGHTS
 from pipeline.artifacts import digest
 from prompts.load import Prompt, PromptError, load_set
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
+NAME = r"[a-z0-9][a-z0-9_.-]*"  # of a column, which names a folder; as in presets/schema.yaml
 
 
 class ConfigError(ValueError):
@@ -95,9 +98,14 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
                 f"{path}: column {name}: no method {column['method']!r}; known: {known}"
             )
         try:
-            METHODS[column["method"]].make(**column["settings"])
+            row = METHODS[column["method"]].make(**column["settings"])(0, torch.zeros(1).long())
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{path}: column {name}: settings: {error}") from error
+        if not row.keys().isdisjoint((SOURCE_TEXT, SOURCE_UNCOND)):
+            raise ConfigError(
+                f"{path}: column {name}: {column['method']} compares with a source picture, which "
+                "text-to-3D has not"
+            )
         for stage in preset["chain"]:
             _resolve(preset, column, stage, tuple(preset["variants"]), path)
     for set_name in ("geometry", "candidates"):
@@ -117,7 +125,10 @@ def columns(preset: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 base["settings"][spec["key"].removeprefix("method.")] = value
             else:
                 base["overrides"][spec["key"]] = value
-            found[_swept_name(spec["column"], sweep, value)] = base
+            name = _swept_name(spec["column"], sweep, value)
+            if name in found or not re.fullmatch(NAME, name):
+                raise ConfigError(f"sweep {sweep}: {name!r} cannot be another column's name")
+            found[name] = base
     return found
 
 
@@ -186,6 +197,8 @@ def _resolve(
     merged = {"stage": settings, "priors": priors}
     layers = [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]
     for key, value in (pair for layer in layers for pair in layer.items()):
+        if key.split(".")[0] == "world":
+            raise ConfigError(f"{path}: override {key!r}: all columns share one world")
         scope = "priors" if key.startswith("priors.") else "stage"
         _override(merged[scope], key.removeprefix("priors."), value, path)
     if any(layers):

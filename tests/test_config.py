@@ -137,6 +137,26 @@ WRONG = [
         {"omega": {"column": "none", "key": "steps", "values": [1]}},
         r"no column 'none'",
     ),
+    (
+        ("sweeps",),
+        {"word": {"column": "csd", "key": "negative_prompt", "values": ["../../x"]}},
+        r"sweep word: 'csd-word-\.\./\.\./x' cannot be",
+    ),
+    (
+        ("sweeps",),
+        {"twice": {"column": "csd", "key": "steps", "values": [1, "1"]}},
+        r"sweep twice: 'csd-twice-1' cannot be another column's name",
+    ),
+    (
+        ("columns", "csd"),
+        {"method": "csd", "settings": {}, "overrides": {"world.diversity": 1.0}},
+        r"'world\.diversity': all columns share one world",
+    ),
+    (
+        ("columns", "csd"),
+        {"method": "dds", "settings": {"omega": 1.0}, "overrides": {}},
+        r"column csd: dds compares with a source picture",
+    ),
 ]
 
 
