@@ -20,8 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from methods import distill
-from methods.perp_neg import perp_neg
+from methods import distill, perp_neg
 from pipeline.cameras import Cameras
 from pipeline.guidance.interface import Guidance, Particle, View
 from prompts.view_weights import perp_neg_view_weights
@@ -91,8 +90,8 @@ def wanted(row: dict[str, Tensor], conditions: Conditions) -> list[str]:
     """The predictions with a coefficient at this step, and those that Perp-Neg projects on."""
     names = list(distill.needed(row))
     if conditions.perp_neg is not None:
-        reference = {"neg": distill.NEG, "null": distill.UNCOND}[conditions.perp_neg["reference"]]
-        names += [name for name in (distill.TEXT, reference) if name not in names]
+        projected = perp_neg.needed(conditions.perp_neg["reference"])
+        names += [name for name in projected if name not in names]
     return names
 
 
@@ -128,12 +127,12 @@ def perp_neg_term(
     """
     conditions, cameras = seen.conditions, seen.cameras
     assert conditions.perp_neg is not None
-    reference = {"neg": distill.NEG, "null": distill.UNCOND}[conditions.perp_neg["reference"]]
+    text, reference = perp_neg.needed(conditions.perp_neg["reference"])
     overhead = conditions.view_words["overhead"]
     weights = perp_neg_view_weights(cameras.azimuth_deg, cameras.elevation_deg, overhead=overhead)
     conds = conditions.by_view[weights.negative_index.T]  # (2, b, ...)
     views = seen.guidance.eps(x_t, t, conds, seen.view).transpose(0, 1)  # (b, 2, c, h, w)
-    term = perp_neg(
-        predictions[distill.TEXT], predictions[reference], views, weights.weights.to(views)
+    term = perp_neg.perp_neg(
+        predictions[text], predictions[reference], views, weights.weights.to(views)
     )
     return float(conditions.perp_neg["scale"]) * term
