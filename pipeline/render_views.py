@@ -32,7 +32,7 @@ from pipeline.artifacts import (
     write_json,
     write_png,
 )
-from pipeline.cameras import FOUR_VIEWS, Cameras, orbit, turntable
+from pipeline.cameras import FOUR_VIEWS, Cameras, four_views, turntable
 from pipeline.scenes.load import load_scene
 
 CHUNK = 4  # cameras a call, which bounds memory
@@ -117,7 +117,7 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
         empty_renderer(size) if failed else scene_renderer(run, record, size, settings["samples"])
     )
     depth_scale = 2.0 * distance
-    pictures = render(orbit(list(FOUR_VIEWS.values()), elevation, distance, fovy), True)
+    pictures = render(four_views(distance, fovy, elevation_deg=elevation), True)
     for name, picture in zip(FOUR_VIEWS, pictures, strict=True):
         write_png(run / "views" / f"{name}.png", picture.rgba)
         assert picture.normal is not None
