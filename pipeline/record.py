@@ -49,7 +49,7 @@ def source_state() -> dict[str, Any]:
     try:
         commit = _git("rev-parse", "HEAD")
         dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):  # a command that takes too long is one
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": dirty}
 
