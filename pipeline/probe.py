@@ -18,7 +18,7 @@ from pipeline import trace
 from pipeline.cameras import Cameras
 from pipeline.config import Job
 from pipeline.guidance.interface import Particle, View
-from pipeline.predictions import Seen, predict, wanted
+from pipeline.predictions import Seen, perp_neg_term, predict, wanted
 
 SHARES = (0.2, 0.5, 0.8)  # of T: detail, parts, layout
 
@@ -53,13 +53,15 @@ def probe(
         wanted_here = wanted(row, seen.conditions)
         names = list(dict.fromkeys([*wanted_here, distill.TEXT, distill.UNCOND]))
         predictions = predict(names, many, x_t, t, noise, particle=particle)
-        terms = {"direction": distill.direction(row, predictions)}
+        direction = distill.direction(row, predictions)
+        if seen.conditions.perp_neg is not None:
+            direction = direction + perp_neg_term(predictions, many, x_t, t)
         weight = float(WEIGHTS[job.settings["weight"]](alphas_cumprod, t[:1]))
         rows += trace.probe_rows(
             step,
             int(t[0]),
             weight,
-            {**terms, **trace.differences(predictions)},
+            {"direction": direction, **trace.differences(predictions)},
             lambda mean: _parameter_norm(x[0], mean, parameters),
         )
     return rows

@@ -71,3 +71,21 @@ def test_only_the_first_view_is_probed(tiny_job, seen):
     turned = dataclasses.replace(seen, cameras=orbit([180.0, 0.0], 15.0, 3.0, 40.0), view=seen.view)
     rows = _rows(tiny_job, turned, torch.zeros(4, requires_grad=True))
     assert rows["probe/direction/mean", 500]["norm"] == pytest.approx(4 * 12**0.5, rel=1e-5)
+
+
+def test_the_direction_includes_what_perp_neg_adds(tiny_job, seen):
+    """At the front eps(y) - eps(null) is 3 in red; the side view, 4 in green, lies wholly across it
+    and is pushed away by 4 exp(0) - 2.426, times the scale."""
+    by_view = torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 5.0], [0.0, 0.0, 6.0]])
+    pushed = dataclasses.replace(
+        seen.conditions,
+        by_view=by_view,
+        null=torch.zeros(3),
+        negative=torch.zeros(3),
+        perp_neg={"reference": "null", "scale": 2.0},
+    )
+    changed = dataclasses.replace(seen, conditions=pushed)
+    rows = _rows(tiny_job, changed, torch.zeros(4, requires_grad=True))
+    expected = 2.0 * (3.0**2 + (2.0 * 1.574 * 4.0) ** 2) ** 0.5  # four pixels
+    assert rows["probe/direction/mean", 500]["norm"] == pytest.approx(expected, rel=1e-5)
+    assert rows["probe/classifier/mean", 500]["norm"] == pytest.approx(6.0, rel=1e-5)
