@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import ArtifactError, check_schema, read_json, read_table, sha256
+from pipeline.artifacts import (
+    ArtifactError,
+    check_schema,
+    exit_status,
+    read_json,
+    read_table,
+    sha256,
+)
+from prompts.load import PromptError
 
 if TYPE_CHECKING:
     import pandas
@@ -29,10 +37,7 @@ class ReportError(RuntimeError):
 
 def reported(program: Callable[[], None]) -> None:
     """Runs `program`; what it lacks ends the process with one line instead of a traceback."""
-    try:
-        program()
-    except (ReportError, ArtifactError) as error:
-        raise SystemExit(f"error: {error}") from None
+    raise SystemExit(exit_status(program, ReportError, PromptError))
 
 
 @dataclass(frozen=True)
