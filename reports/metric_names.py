@@ -55,7 +55,7 @@ METRICS: dict[str, Metric] = {
         decimals=2,
     ),
     "truth_psnr": Metric(
-        TRUTH, "PSNR", "Colour error against the true object, best as for IoU.", unit="dB"
+        TRUTH, "PSNR", "Colour error against the true object, at its own best pose.", unit="dB"
     ),
     "front_back": Metric(
         TRUTH,
@@ -74,7 +74,9 @@ METRICS: dict[str, Metric] = {
     "sharpness": Metric(
         APPEARANCE, "sharpness", "Laplacian energy: over-smoothing lowers it.", decimals=3
     ),
-    "opacity": Metric(APPEARANCE, "opacity", "Mean opacity of the views.", decimals=2),
+    "opacity": Metric(
+        APPEARANCE, "opacity", "Mean opacity where there is anything: fog lowers it.", decimals=2
+    ),
 }
 # What a scene that ignores the prompt reaches: the best wrong shape, and the ball a run starts
 # from.
