@@ -108,8 +108,12 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
             )
         for stage in preset["chain"]:
             _resolve(preset, column, stage, tuple(preset["variants"]), path)
-    for set_name in ("geometry", "candidates"):
-        load_set(preset["prompts"][set_name])
+    for key in ("geometry", "candidates", "strict_extra"):
+        if preset["prompts"][key] is not None:
+            load_set(preset["prompts"][key])
+    strict = set(preset["prompts"]["strict_views"])
+    if strict and not strict >= {"front", "side", "back"}:  # the words of the evaluated views
+        raise ConfigError(f"{path}: prompts.strict_views: needs front, side and back, or nothing")
     return preset
 
 

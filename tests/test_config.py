@@ -93,7 +93,7 @@ def test_unknown_names_are_refused_with_what_there_is(presets, tiny):
 
 
 def test_an_unknown_prompt_set_names_the_known_ones(presets, tiny):
-    for key in ("geometry", "candidates"):
+    for key in ("geometry", "candidates", "strict_extra"):
         preset = copy.deepcopy(tiny)
         preset["prompts"][key] = "toy7"
         with pytest.raises(PromptError, match=r"toy7.*toy6"):
@@ -157,6 +157,7 @@ WRONG = [
         {"method": "dds", "settings": {"omega": 1.0}, "overrides": {}},
         r"column csd: dds compares with a source picture",
     ),
+    (("prompts", "strict_views"), ["front", "back"], r"strict_views: needs front, side and back"),
 ]
 
 
