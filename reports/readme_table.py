@@ -14,7 +14,15 @@ from pathlib import Path
 
 from pipeline.artifacts import ArtifactError, write_text
 from reports import summary
-from reports.records import ReportError, Run, Tables, choose_stage, find_runs, read_tables
+from reports.records import (
+    ReportError,
+    Run,
+    Tables,
+    choose_stage,
+    find_runs,
+    read_tables,
+    rows_of,
+)
 
 MARKERS = ("<!-- mini-table -->", "<!-- /mini-table -->")
 # The summary's name of each number -> its heading
@@ -72,7 +80,7 @@ def pairs_markdown(tables: Tables, *, columns: Sequence[str]) -> str:
     """One row per number of the table and pair of columns: difference, interval, p and verdict."""
     lines = [_row(["number", "a", "b", "a − b", "p", "p, Holm", "verdict"]), "|---" * 7 + "|"]
     for name, heading in SHOWN.items():
-        for row in tables.pairs[tables.pairs["metric"] == name].itertuples():
+        for row in rows_of(tables.pairs[tables.pairs["metric"] == name]):
             if row.column_a not in columns or row.column_b not in columns:
                 continue
             difference = f"{row.difference:+.3g} ({row.lower:+.3g}–{row.upper:+.3g})"
