@@ -36,7 +36,7 @@ class Job:
     """One run: what is optimised, by which row of coefficients, under which settings.
 
     `settings` is plain data and decides the result together with `seed` and `prompt`; `key()` is
-    its hash, by which checkpoints are matched.
+    the hash by which checkpoints and finished runs are matched.
     """
 
     preset: str
@@ -54,8 +54,15 @@ class Job:
     settings: dict[str, Any]
 
     def key(self) -> str:
-        """The sha256 of everything that decides this run's result, the device aside."""
-        return digest({k: v for k, v in asdict(self).items() if k != "device"})
+        """The sha256 of everything that decides this run's scene and trace.
+
+        Neither the device nor how the finished scene is looked at is part of it.
+        """
+        described = asdict(self)
+        del described["device"], described["settings"]["views"]
+        if described["settings"]["world"] is not None:
+            del described["settings"]["world"]["truth_size"]
+        return digest(described)
 
 
 def preset_names() -> list[str]:

@@ -81,7 +81,9 @@ def optimize(
     job: Job, out: Path, *, bank: Path | None, device: str, init_from: Path | None, threads: int
 ) -> None:
     """The run folder `out` holds the finished run. Environment failures raise; see the module."""
-    import_seconds = record.process_age()
+    import_seconds, sources = record.process_age(), record.source_state()
+    if device != "cpu":
+        raise ConfigError(f"device {device!r}: this release optimises on the CPU; use --device cpu")
     guidance = load_guidance(job.prior, bank=bank, prompt=job.prompt, device=device)
     conditions = embed_conditions(guidance, job.prompt, job.settings)
     coefficients = distill.METHODS[job.method].make(**job.method_settings)
@@ -104,6 +106,7 @@ def optimize(
             device=device,
             threads=threads,
             import_seconds=import_seconds,
+            sources=sources,
         )
         checkpoint.remove(folder)
 

@@ -125,10 +125,12 @@ def write_run(
     device: str,
     threads: int,
     import_seconds: float | None,
+    sources: Mapping[str, Any],
 ) -> None:
     """`out` holds trace.parquet, run.json and, last, scene.safetensors.
 
-    `inputs` are the checksums of the files it was made from. With `scene` None the run failed: the
+    `inputs` are the checksums of the files it was made from; `sources` is what `source_state` said
+    when the run began, as the tree may change meanwhile. With `scene` None the run failed: the
     scene file is an empty placeholder, marked so in its metadata and in run.json.
     """
     import torch
@@ -156,7 +158,7 @@ def write_run(
             },
             "peak_memory_mb": peak_memory_mb(),
             "evaluations": dict(evaluations),
-            **source_state(),
+            **sources,
             "versions": versions(),
             "inputs": dict(inputs),
             "outputs": {

@@ -246,7 +246,7 @@ def test_comments_and_order_and_description_change_no_job(presets, tiny):
     assert _keys_of_jobs(presets("tiny", "# a comment\n" + text + "# another\n")) == before
 
 
-def test_key_depends_on_everything_but_the_device(tiny_job):
+def test_key_depends_on_everything_that_decides_scene_and_trace(tiny_job):
     job = tiny_job("csd")
     other = {
         "seed": 1,
@@ -255,11 +255,13 @@ def test_key_depends_on_everything_but_the_device(tiny_job):
         "method_version": 99,
         "method_settings": {"omega": 1},
         "prior": {"name": "other"},
-        "settings": {},
+        "settings": {**job.settings, "steps": 1 + job.settings["steps"]},
     }
     for name, value in other.items():
         assert config.Job(**{**vars(job), name: value}).key() != job.key(), name
-    assert config.Job(**{**vars(job), "device": "cuda"}).key() == job.key()
+    looks = {**job.settings, "views": {}, "world": {**job.settings["world"], "truth_size": 8}}
+    for name, value in {"device": "cuda", "settings": looks}.items():
+        assert config.Job(**{**vars(job), name: value}).key() == job.key(), name
 
 
 def test_a_loaded_preset_is_the_callers_own(presets, tiny):

@@ -195,6 +195,15 @@ def clip_files(wildcards=None):
     return [str(weights)] if clip.startswith("local-dir:") and weights.is_file() else []
 
 
+def candidate_texts():
+    """The checksum of what retrieval ranks: an edited prompt set is another protocol."""
+    spec = SPEC["prompts"]
+    names = [n for n in (spec["candidates"], spec["strict_extra"]) if n]
+    return presets.digest(
+        [[p.text for p in presets.load_set(n).prompts] for n in names]
+    )
+
+
 def candidate_options():
     """What retrieval ranks, as options of the metrics' programs."""
     spec = SPEC["prompts"]

@@ -22,6 +22,7 @@ rule embed:
         model=clip_model(),
         backgrounds=backgrounds(),
         candidates=candidate_options(),
+        texts=candidate_texts(),
         device=SPEC["device"],
     shell:
         r"""
@@ -59,6 +60,7 @@ rule score:
         background=backgrounds()[0],
         others=other_background_options(),
         candidates=candidate_options(),
+        texts=candidate_texts(),
         truth=truth_option(),
         cameras=evaluated_cameras(),
         level=SPEC["evaluation"]["level"],
