@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 # $(call gallery,preset): runs the preset; the page is named also when the verdict is that a run failed.
 define gallery
 	@$(MAKE) --no-print-directory $(STAMP)
-	@$(BIN)/snakemake --cores $(CORES) --config preset=$(1); status=$$?; \
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=$(1); status=$$?; \
 	page="$(CURDIR)/results/$(1)/geometry.html"; \
 	if [ -f "$$page" ]; then echo "Galleries: $$page"; fi; exit $$status
 endef
