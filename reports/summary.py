@@ -242,8 +242,8 @@ def verdicts(
         cells = [by_key.get((reading.name, reading.protocol_id, *name)) for name in names]
         if any(cell is not None for cell in cells):
             rows.append((reading, [_verdict(cell, reading.shown) for cell in cells]))
-    smallest = float(pairs["smallest_p"].max())
-    n = int(pairs["n_prompts"].min())
+    smallest = float(pairs["smallest_p"].min())
+    n = int(pairs["n_prompts"].max())
     small = int((pairs["verdict"] == TOO_SMALL).sum())
     return {"pairs": names, "rows": rows, "smallest_p": f"{smallest:.2g}", "n": n} | {
         "all_small": small == len(pairs),
