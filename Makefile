@@ -49,8 +49,8 @@ heldout: ## the miniature under the held-out null
 	@echo "The miniature under the held-out null: as long as make mini."
 	$(call gallery,heldout)
 
-toy81: ## all 81 toy prompts x 4 methods (hours, resumable)
-	@echo "All 81 toy prompts: 324 optimisations, hours; stop it when you like, the same command goes on."
+toy81: ## all 81 toy prompts x 4 methods (an hour or two, resumable)
+	@echo "All 81 toy prompts: 324 optimisations, an hour or two on two cores; stop it when you like, the same command goes on."
 	$(call gallery,toy81)
 
 smoke: ## 2 columns x 1 prompt x 20 steps through every rule (<= 60 s)
