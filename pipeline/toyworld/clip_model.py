@@ -68,7 +68,7 @@ def model_config(*, patch: int = 8, width: int = 64, layers: int = 4) -> dict[st
     }
 
 
-def _tokenizer_json() -> dict[str, Any]:
+def tokenizer_json() -> dict[str, Any]:
     special = [
         {
             "id": WORDS.index(word),
@@ -113,7 +113,7 @@ def _tokenizer_json() -> dict[str, Any]:
 def write_description(folder: Path, config: dict[str, Any]) -> None:
     """`folder` holds the configuration and the tokenizer, everything but the weights."""
     write_json(folder / "open_clip_config.json", config)
-    write_text(folder / "tokenizer.json", json.dumps(_tokenizer_json(), indent=1) + "\n")
+    write_text(folder / "tokenizer.json", json.dumps(tokenizer_json(), indent=1) + "\n")
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": CONTEXT,

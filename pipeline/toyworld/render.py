@@ -84,20 +84,65 @@ def _render_chunk(
 ) -> tuple[Tensor, Tensor, Tensor]:
     fine = size * supersample
     count = len(cameras)
-    half = torch.tan(cameras.fovy / 2)
-    # columns map (u, v, 1), u right and v up on the image plane in [-1, 1], to world directions
-    c2w = cameras.c2w
-    plane = torch.stack(
-        [c2w[:, :3, 0] * half[:, None], c2w[:, :3, 1] * half[:, None], -c2w[:, :3, 2]], -1
-    )
+    c2w, plane = cameras.c2w, _plane(cameras)
     depth = torch.full((count * fine * fine,), torch.inf)
     colour = torch.zeros(4, count * fine * fine)  # base rgb, tint
     for p in parts:
-        _draw(p, lights, c2w[:, :3, 3], plane, fine, depth, colour)
+        for hit in _nearer(p, c2w[:, :3, 3], plane, fine, depth):
+            _paint(p, lights, hit, colour)
     covered = torch.isfinite(depth).float()[None]
     planes = torch.cat([colour, covered]).reshape(5, count, fine, fine).transpose(0, 1)
     small = torch.nn.functional.avg_pool2d(planes, supersample)
     return small[:, :3], small[:, 3:4], small[:, 4:]
+
+
+def geometry(
+    parts: Sequence[Part], cameras: Cameras, size: int, *, supersample: int = 2
+) -> tuple[Float[Tensor, "n 3 s s"], Float[Tensor, "n 1 s s"], Float[Tensor, "n 1 s s"]]:
+    """(normal, depth, alpha): world unit normals, nearness in [0, 1] of each image, coverage.
+
+    Normal and nearness are means over a pixel's covered subpixels and 0 outside the object;
+    nearness is 1 at the image's nearest covered pixel and 0 at its farthest.
+    """
+    chunks = []
+    for start in range(0, len(cameras), CHUNK):
+        index = torch.arange(start, min(start + CHUNK, len(cameras)))
+        chunk = cameras[start : start + CHUNK]
+        chunks.append(_geometry_chunk([p[index] for p in parts], chunk, size, supersample))
+    normal, depth, alpha = (torch.cat(planes) for planes in zip(*chunks, strict=True))
+    return normal, depth, alpha
+
+
+def _geometry_chunk(
+    parts: Sequence[Part], cameras: Cameras, size: int, supersample: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    fine, count = size * supersample, len(cameras)
+    depth = torch.full((count * fine * fine,), torch.inf)
+    facing = torch.zeros(3, count * fine * fine)
+    for p in parts:
+        for hit in _nearer(p, cameras.c2w[:, :3, 3], _plane(cameras), fine, depth):
+            facing[:, hit.pixel] = hit.facing
+    covered = torch.isfinite(depth).float()[None]
+    planes = torch.cat([facing, torch.where(covered > 0, depth, 0.0), covered])
+    planes = planes.reshape(5, count, fine, fine).transpose(0, 1)
+    small = torch.nn.functional.avg_pool2d(planes, supersample)
+    alpha = small[:, 4:]
+    inside = alpha > 0
+    normal = torch.nn.functional.normalize(small[:, :3], dim=1)
+    z = small[:, 3:4] / alpha.clamp_min(1e-6)
+    near = torch.where(inside, z, torch.inf).amin((2, 3), keepdim=True)
+    far = torch.where(inside, z, -torch.inf).amax((2, 3), keepdim=True)
+    nearness = (far - z) / (far - near).clamp_min(1e-6)
+    return normal * inside, torch.where(inside, nearness, 0.0), alpha
+
+
+def _plane(cameras: Cameras) -> Float[Tensor, "n 3 3"]:
+    """Columns map (u, v, 1), u right and v up on the image plane in [-1, 1], to world directions.
+
+    The third is a unit vector, so that a ray's parameter is the depth along the camera's axis.
+    """
+    half, c2w = torch.tan(cameras.fovy / 2)[:, None], cameras.c2w
+    return torch.stack([c2w[:, :3, 0] * half, c2w[:, :3, 1] * half, -c2w[:, :3, 2]], -1)
 
 
 def _rectangles(
@@ -118,15 +163,22 @@ def _rectangles(
     return first_column, first_row, width, height
 
 
-def _draw(
-    p: Part, lights: Light, eye: Tensor, plane: Tensor, fine: int, depth: Tensor, colour: Tensor
-) -> None:
-    """Overwrites depth and colour where the part is nearer than what they hold."""
+@dataclass(frozen=True)
+class _Hit:
+    """The m subpixels at which a part is nearest so far: image and pixel numbers, unit normals."""
+
+    image: Int[Tensor, " m"]
+    pixel: Int[Tensor, " m"]
+    facing: Float[Tensor, "3 m"]
+
+
+def _nearer(p: Part, eye: Tensor, plane: Tensor, fine: int, depth: Tensor) -> list[_Hit]:
+    """Where the part is nearer than `depth`, which is then overwritten; empty where it is not."""
     first_column, first_row, width, height = _rectangles(p, eye, plane, fine)
     area = width * height
     total = int(area.sum())
     if total == 0:
-        return
+        return []
     image = torch.repeat_interleave(torch.arange(len(area)), area)
     offset = torch.arange(total) - (area.cumsum(0) - area)[image]
     across = width[image]
@@ -148,20 +200,25 @@ def _draw(
     t = enter(o, d, p.shape)
     hit = torch.nonzero(t < depth[pixel])[:, 0]
     if len(hit) == 0:
-        return
+        return []
     t, image, pixel = t[hit], image[hit], pixel[hit]
     point: Vector = tuple(o[k][hit] + t * d[k][hit] for k in range(3))  # type: ignore[assignment]
     across_local = torch.stack(normal(point, p.shape))  # (3, m)
     facing = torch.einsum("kim,km->im", to_local.permute(1, 2, 0)[:, :, image], across_local)
-    facing = facing / facing.norm(dim=0).clamp_min(1e-9)
-    weights, key = lights.weights.T[:, image], lights.direction.T[:, image]
-    shade = (
-        weights[0] + weights[1] * (1 + facing[2]) / 2 + weights[2] * (1 + (facing * key).sum(0)) / 2
-    ).clamp(0, 1)
     depth[pixel] = t
+    return [_Hit(image, pixel, facing / facing.norm(dim=0).clamp_min(1e-9))]
+
+
+def _paint(p: Part, lights: Light, hit: _Hit, colour: Tensor) -> None:
+    """Overwrites base and tint where the part was hit."""
+    weights, key = lights.weights.T[:, hit.image], lights.direction.T[:, hit.image]
+    towards = (hit.facing * key).sum(0)
+    shade = (
+        weights[0] + weights[1] * (1 + hit.facing[2]) / 2 + weights[2] * (1 + towards) / 2
+    ).clamp(0, 1)
     if p.colour is None:
-        colour[:3, pixel] = 0.0
-        colour[3, pixel] = shade * p.factor
+        colour[:3, hit.pixel] = 0.0
+        colour[3, hit.pixel] = shade * p.factor
     else:
-        colour[:3, pixel] = shade * torch.tensor(p.colour)[:, None]
-        colour[3, pixel] = 0.0
+        colour[:3, hit.pixel] = shade * torch.tensor(p.colour)[:, None]
+        colour[3, hit.pixel] = 0.0
