@@ -42,7 +42,7 @@ from pipeline.predictions import (
     wanted,
 )
 from pipeline.probe import probe, probe_steps
-from pipeline.run_state import Run
+from pipeline.run_state import Run, named_generator
 from pipeline.scenes.load import load_scene
 from prompts.load import PromptError
 
@@ -62,7 +62,7 @@ class Problem:
 
 
 def start_run(problem: Problem, device: str, init_from: Path | None) -> Run:
-    """A run at step 0: scene (from `init_from` when given), optimisers, the run's one generator."""
+    """A run at step 0: scene (from `init_from` when given), optimisers and generators."""
     settings, rates = problem.job.settings, problem.job.settings["optimizer"]
     generator = torch.Generator().manual_seed(problem.job.seed)
     scene = load_scene(settings, generator, init_from).to(device)
@@ -71,7 +71,8 @@ def start_run(problem: Problem, device: str, init_from: Path | None) -> Run:
     run = Run(scene, optimizer, generator)
     if distill.PARTICLE in problem.coefficients(0, torch.zeros(1, dtype=torch.long)):
         spec = settings["particle"]
-        run.particle = load_particle(spec, problem.guidance, generator)
+        run.particle_generator = named_generator(problem.job.seed, "particle")
+        run.particle = load_particle(spec, problem.guidance, run.particle_generator)
         parameters = list(run.particle.parameters())
         run.particle_optimizer = torch.optim.AdamW(parameters, lr=spec["learning_rate"])
     return run
@@ -201,10 +202,15 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
 
 
 def train_particle(run: Run, x: Tensor, seen: Seen) -> None:
-    """VSD: one step of the particle on the current renders `x`, at any t."""
+    """VSD: one step of the particle on the current renders `x`, at any t.
+
+    Its draws are the particle's own: the other columns of the comparison see the same cameras, t
+    and noise at every step.
+    """
     assert run.particle_optimizer is not None
-    t = torch.randint(len(seen.guidance.alphas_cumprod), (len(x),), generator=run.generator)
-    noise = torch.randn(x.shape, generator=run.generator)
+    generator = run.particle_generator
+    t = torch.randint(len(seen.guidance.alphas_cumprod), (len(x),), generator=generator)
+    noise = torch.randn(x.shape, generator=generator)
     run.particle_optimizer.zero_grad(set_to_none=True)
     run.particle.loss(x, t, noise, seen.conditions.text(seen.cameras), seen.view).backward()
     run.particle_optimizer.step()

@@ -7,17 +7,23 @@ from typing import Any
 import torch
 
 from methods import normalize
+from pipeline.artifacts import digest
 
 
 @dataclass
 class Run:
-    """Scene, particle, their optimisers and the one generator; `restore` inverts `state`."""
+    """Scene, particle, their optimisers and generators; `restore` inverts `state`.
+
+    `generator` draws what every method draws alike: cameras, backgrounds, t and noise of the
+    direction. All that only a particle draws comes from `particle_generator`.
+    """
 
     scene: Any
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     particle: Any = None
     particle_optimizer: torch.optim.Optimizer | None = None
+    particle_generator: torch.Generator | None = None
     scale: normalize.State = field(default_factory=normalize.initial_state)
     evaluations: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -27,10 +33,15 @@ class Run:
         extra = {"particle": self.particle, "particle_optimizer": self.particle_optimizer}
         return parts | {name: part for name, part in extra.items() if part is not None}
 
+    def _generators(self) -> dict[str, torch.Generator]:
+        named = {"generator": self.generator, "particle_generator": self.particle_generator}
+        return {name: generator for name, generator in named.items() if generator is not None}
+
     def state(self) -> dict[str, Any]:
         """All of it as a tree of tensors and plain values."""
+        generators = {name: found.get_state() for name, found in self._generators().items()}
         return {name: part.state_dict() for name, part in self._parts().items()} | {
-            "generator": self.generator.get_state(),
+            **generators,
             "scale": self.scale,
             "evaluations": dict(self.evaluations),
             "seconds": self.seconds,
@@ -40,7 +51,13 @@ class Run:
         """This run is where `state` was taken."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
+        for name, generator in self._generators().items():
+            generator.set_state(state[name])
         self.scale = state["scale"]
         self.evaluations = Counter(state["evaluations"])
         self.seconds = state["seconds"]
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """A generator of the run `seed` for one purpose: independent of every other name's."""
+    return torch.Generator().manual_seed(int(digest([seed, name])[:15], 16))

@@ -18,6 +18,7 @@ from conftest import RED_CAR
 from pipeline import checkpoint, config, optimize, trace
 from pipeline.artifacts import ArtifactError, load_safetensors, read_json, read_table, sha256
 from pipeline.guidance.load import load_guidance
+from pipeline.run_state import Run, named_generator
 from pipeline.scenes.load import load_scene
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +85,65 @@ def test_interrupted_and_resumed_runs_end_in_the_same_bits(
     records = [read_json(out / "run.json") for out in (torn, whole)]
     assert records[0]["evaluations"] == records[1]["evaluations"]
     assert not (torn / "checkpoint").exists()
+
+
+MATCHED = config.load_preset("mini")["columns"]
+
+
+def test_the_matched_columns_see_the_same_cameras_backgrounds_t_and_noise(
+    tiny_job, tiny, run, monkeypatch
+):
+    monkeypatch.setitem(tiny, "columns", MATCHED)
+    drawn: list[torch.Tensor] = []
+    cameras, background = optimize.draw_cameras, optimize.draw_background
+    diffused = optimize.distill.diffused
+
+    def seen_cameras(*arguments: Any) -> Any:
+        found = cameras(*arguments)
+        drawn.append(found.c2w)
+        return found
+
+    def seen_background(*arguments: Any) -> torch.Tensor:
+        drawn.append(background(*arguments))
+        return drawn[-1]
+
+    def seen_noise(x: torch.Tensor, noise: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        drawn.extend([noise, arguments[-1]])
+        return diffused(x, noise, *arguments)
+
+    monkeypatch.setattr(optimize, "draw_cameras", seen_cameras)
+    monkeypatch.setattr(optimize, "draw_background", seen_background)
+    monkeypatch.setattr(optimize.distill, "diffused", seen_noise)
+    quiet = {"every": 12, "extra_every": 0, "probes": 0, "probe_noises": 2}
+    columns = {}
+    for column in MATCHED:
+        drawn.clear()
+        run(tiny_job(column, trace=quiet), column)
+        columns[column] = list(drawn)
+    assert list(columns) == ["sds", "csd", "csd_neg", "vsd"]
+    first = columns["sds"]
+    assert len(first) == 12 * 4
+    assert not torch.equal(first[2], first[6])  # another noise at another step
+    for others in columns.values():
+        assert all(torch.equal(a, b) for a, b in zip(first, others, strict=True))
+
+
+def test_a_particles_draws_are_its_own_and_come_back_from_a_checkpoint():
+    first, again, other = (
+        named_generator(seed, name)
+        for seed, name in ((0, "particle"), (0, "particle"), (1, "particle"))
+    )
+    draws = [torch.rand(4, generator=generator) for generator in (first, again, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    layer = torch.nn.Linear(1, 1)
+    parts = (layer, torch.optim.SGD(layer.parameters()), torch.Generator().manual_seed(0))
+    run = Run(*parts, particle_generator=first)
+    state = run.state()
+    expected = [torch.rand(4, generator=g) for g in (run.generator, first)]
+    run.restore(state)
+    found = [torch.rand(4, generator=g) for g in (run.generator, first)]
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_another_seed_gives_another_scene(tiny_job, run):
