@@ -110,6 +110,33 @@ def sign_flip_p(differences: Float[np.ndarray, " prompts"], rng: np.random.Gener
     return float(found.pvalue)
 
 
+@dataclass(frozen=True)
+class Discordant:
+    """Objects that only one of two columns hits, and the exact two-sided p of McNemar's test."""
+
+    a_only: int
+    b_only: int
+    p: float
+
+
+def mcnemar(a: Float[np.ndarray, " objects"], b: Float[np.ndarray, " objects"]) -> Discordant:
+    """Exact McNemar test of hits (0 or 1) of the same objects under two columns.
+
+    Under equality the discordant objects fall on either side like coins; p is 1 without any. Only
+    for one value an object: the views of an object are not independent. Raises ValueError for
+    anything but 0 and 1, such as shares of views or ranks shared by ties.
+    """
+    from scipy.stats import binomtest
+
+    a, b = _checked(a), _checked(b)
+    if a.shape != b.shape or not np.isin([a, b], (0.0, 1.0)).all():
+        raise ValueError("McNemar's test takes one hit, 0 or 1, an object and column")
+    a_only, b_only = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+    discordant = a_only + b_only
+    p = float(binomtest(a_only, discordant, 0.5).pvalue) if discordant else 1.0
+    return Discordant(a_only, b_only, p)
+
+
 def smallest_p(prompts: int) -> float:
     """The smallest two-sided p that `sign_flip_p` can give on so many prompts: 2 / 2^n, or 2e-4."""
     if prompts < 1:

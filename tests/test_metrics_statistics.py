@@ -168,3 +168,27 @@ def test_verdicts() -> None:
 def test_values_that_are_not_one_number_a_prompt_are_refused(values: list) -> None:
     with pytest.raises(ValueError, match="one finite value a prompt"):
         statistics.mean_interval(np.array(values), rng())
+
+
+@pytest.mark.parametrize(("a_only", "b_only"), [(15, 5), (3, 0), (0, 9), (7, 7), (1, 0)])
+def test_mcnemar_is_statsmodels(a_only: int, b_only: int) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    a = np.repeat([1.0, 0.0, 1.0, 0.0], [a_only, b_only, 30, 11])
+    b = np.repeat([0.0, 1.0, 1.0, 0.0], [a_only, b_only, 30, 11])
+    found = statistics.mcnemar(a, b)
+    expected = mcnemar([[30, a_only], [b_only, 11]], exact=True).pvalue
+    assert (found.a_only, found.b_only) == (a_only, b_only)
+    assert found.p == pytest.approx(expected)
+    assert statistics.mcnemar(b, a).p == found.p
+
+
+def test_mcnemar_needs_discordant_objects() -> None:
+    assert statistics.mcnemar(np.ones(5), np.ones(5)) == statistics.Discordant(0, 0, 1.0)
+    assert statistics.mcnemar(np.array([]), np.array([])).p == 1.0
+
+
+@pytest.mark.parametrize("other", [[0.5, 1.0], [1.0], [2.0, 0.0]])
+def test_mcnemar_refuses_shares_and_unequal_lengths(other: list[float]) -> None:
+    with pytest.raises(ValueError, match="one hit, 0 or 1"):
+        statistics.mcnemar(np.array([1.0, 0.0]), np.array(other))
