@@ -6,7 +6,7 @@
 Writes trace.parquet, run.json and, last, scene.safetensors. `checkpoint/` beside them lets a killed
 run go on; it is removed on success. A scientific failure (a NaN) is a recorded result: run.json
 says `failed`, why and at which step, scene.safetensors is a marked placeholder, the exit status is
-0.
+0. A stage whose --init-from holds a failed run fails likewise, before its first step.
 
 The gradient of the surrogate sum(stop_grad(g) * x) / b with respect to the scene is g * dx/dtheta /
 b, with g = w(t) * sum_k c_k eps_k: the score-distillation update of every method here (paper, eqs.
@@ -82,33 +82,38 @@ def optimize(
     job: Job, out: Path, *, bank: Path | None, device: str, init_from: Path | None, threads: int
 ) -> None:
     """The run folder `out` holds the finished run. Environment failures raise; see the module."""
-    import_seconds, sources = record.process_age(), record.source_state()
+    origin = record.Origin(
+        import_seconds=record.process_age(),
+        sources=record.source_state(),
+        inputs=record.checksums(bank, init_from),
+        device=device,
+        threads=threads,
+    )
     if device != "cpu":
         raise ConfigError(f"device {device!r}: this release optimises on the CPU; use --device cpu")
+    folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
+    if before := record.failure_before(init_from):
+        say(job, f"not started: {before}")
+        with alone(folder):
+            record.write_run(out, job, origin, record.Outcome(failure=before))
+            checkpoint.remove(folder)
+        return
     guidance = load_guidance(job.prior, bank=bank, prompt=job.prompt, device=device)
     conditions = embed_conditions(guidance, job.prompt, job.settings)
     coefficients = distill.METHODS[job.method].make(**job.method_settings)
     problem = Problem(job, guidance, conditions, coefficients)
     run = start_run(problem, device, init_from)
-    inputs = record.checksums(bank, init_from)
-    folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
     with alone(folder):
-        failure, step = advance(run, problem, folder, log, digest([job.key(), inputs]))
-        record.write_run(
-            out,
-            job=job,
-            scene=None if failure else run.scene.state_dict(),
-            rows=trace.read(log, job.settings["steps"]),
+        failure, step = advance(run, problem, folder, log, digest([job.key(), origin.inputs]))
+        outcome = record.Outcome(
             failure=failure,
             failed_step=step if failure else None,
+            scene=None if failure else run.scene.state_dict(),
+            rows=trace.read(log, job.settings["steps"]),
             step_seconds=run.seconds,
             evaluations=dict(run.evaluations),
-            inputs=inputs,
-            device=device,
-            threads=threads,
-            import_seconds=import_seconds,
-            sources=sources,
         )
+        record.write_run(out, job, origin, outcome)
         checkpoint.remove(folder)
 
 

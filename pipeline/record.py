@@ -13,13 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import (
     SCHEMA_VERSION,
     TABLES,
+    load_safetensors,
+    read_json,
     safetensors_bytes,
     sha256,
     write_bytes,
@@ -111,56 +113,85 @@ def checksums(bank: Path | None, init_from: Path | None) -> dict[str, str]:
     return found
 
 
-def write_run(
-    out: Path,
-    *,
-    job: Job,
-    scene: Mapping[str, "torch.Tensor"] | None,
-    rows: Sequence[Mapping[str, Any]],
-    failure: str | None,
-    failed_step: int | None,
-    step_seconds: float,
-    evaluations: Mapping[str, int],
-    inputs: Mapping[str, str],
-    device: str,
-    threads: int,
-    import_seconds: float | None,
-    sources: Mapping[str, Any],
-) -> None:
+def failure_before(init_from: Path | None) -> str | None:
+    """Why a run cannot start: the run in `init_from` failed. None when it did not, or without one.
+
+    Raises ArtifactError when there is no scene, or a placeholder whose run.json is missing.
+    """
+    if init_from is None:
+        return None
+    _, metadata = load_safetensors(init_from / "scene.safetensors")
+    if metadata.get("placeholder") != "true":
+        return None
+    before = read_json(init_from / "run.json")
+    return f"stage {before['stage']} failed: {before['reason']}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was made from and on.
+
+    `inputs`: checksums by name; `sources`: what `source_state` said when the run began, as the tree
+    may change meanwhile; `import_seconds`: the process's age at that moment.
+    """
+
+    inputs: Mapping[str, str]
+    device: str
+    threads: int
+    import_seconds: float | None
+    sources: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended in: a scene, or a failure with the step at which it happened.
+
+    `failed_step` is None where the stage before had failed and no step was made.
+    """
+
+    failure: str | None = None
+    failed_step: int | None = None
+    scene: "Mapping[str, torch.Tensor] | None" = None
+    rows: Sequence[Mapping[str, Any]] = ()
+    step_seconds: float = 0.0
+    evaluations: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_run(out: Path, job: Job, origin: Origin, outcome: Outcome) -> None:
     """`out` holds trace.parquet, run.json and, last, scene.safetensors.
 
-    `inputs` are the checksums of the files it was made from; `sources` is what `source_state` said
-    when the run began, as the tree may change meanwhile. With `scene` None the run failed: the
-    scene file is an empty placeholder, marked so in its metadata and in run.json.
+    Of a failed run the scene file is an empty placeholder, marked so in its metadata and in
+    run.json.
     """
     import torch
 
-    tensors = {"placeholder": torch.zeros(1)} if scene is None else scene
-    data = safetensors_bytes(tensors, {"placeholder": str(scene is None).lower()})
-    trace_path = write_table(_trace_table(rows), out / "trace", "trace")
-    age = process_age()
+    failed = outcome.failure is not None
+    tensors = {"placeholder": torch.zeros(1)} if outcome.scene is None else outcome.scene
+    data = safetensors_bytes(tensors, {"placeholder": str(failed).lower()})
+    trace_path = write_table(_trace_table(outcome.rows), out / "trace", "trace")
+    age, imports, steps = process_age(), origin.import_seconds, outcome.step_seconds
     write_json(
         out / "run.json",
         {
             "schema_version": SCHEMA_VERSION,
-            "status": "ok" if failure is None else "failed",
-            "reason": failure,
-            "failed_step": failed_step,
-            "placeholder": failure is not None,
+            "status": "failed" if failed else "ok",
+            "reason": outcome.failure,
+            "failed_step": outcome.failed_step,
+            "placeholder": failed,
             **asdict(job),
-            "device": device,
-            "device_name": device_name(device),
-            "threads": threads,
+            "device": origin.device,
+            "device_name": device_name(origin.device),
+            "threads": origin.threads,
             "seconds": {
-                "imports": _rounded(import_seconds),
-                "steps": _rounded(step_seconds),
-                "rest": _rounded(age and max(0.0, age - (import_seconds or 0.0) - step_seconds)),
+                "imports": _rounded(imports),
+                "steps": _rounded(steps),
+                "rest": _rounded(age and max(0.0, age - (imports or 0.0) - steps)),
             },
             "peak_memory_mb": peak_memory_mb(),
-            "evaluations": dict(evaluations),
-            **sources,
+            "evaluations": dict(outcome.evaluations),
+            **origin.sources,
             "versions": versions(),
-            "inputs": dict(inputs),
+            "inputs": dict(origin.inputs),
             "outputs": {
                 "scene.safetensors": hashlib.sha256(data).hexdigest(),
                 "trace.parquet": sha256(trace_path),

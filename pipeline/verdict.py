@@ -20,7 +20,9 @@ def failures(runs: Sequence[Path]) -> list[str]:
     for run in runs:
         record = read_json(run / "run.json")
         if record["status"] != "ok":
-            lines.append(f"{run}: failed at step {record['failed_step']}: {record['reason']}")
+            step = record["failed_step"]  # none where the stage before had failed
+            when = "" if step is None else f" at step {step}"
+            lines.append(f"{run}: failed{when}: {record['reason']}")
     return lines
 
 

@@ -16,7 +16,7 @@ import torch
 from conftest import RED_CAR
 
 from pipeline import checkpoint, config, optimize, trace
-from pipeline.artifacts import ArtifactError, load_safetensors, read_json, read_table, sha256
+from pipeline.artifacts import load_safetensors, read_json, read_table, sha256
 from pipeline.guidance.load import load_guidance
 from pipeline.run_state import Run, named_generator
 from pipeline.scenes.load import load_scene
@@ -358,8 +358,6 @@ def test_a_nan_is_a_recorded_result(tiny_job, run, monkeypatch, capsys, what):
     assert list(tensors) == ["placeholder"]
     assert sorted(set(read_table(out / "trace", "trace")["step"])) == [0, 1, 2, 3, 4]
     assert not (out / "checkpoint").exists()
-    with pytest.raises(ArtifactError, match="the run before this one failed"):
-        run(tiny_job("csd"), "next", init=out)
 
 
 def _limited(limit: int, work: Callable[[], int]) -> int:
