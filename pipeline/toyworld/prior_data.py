@@ -109,7 +109,7 @@ def batch(
     degraded: float = DEGRADED,
     no_caption: float = NO_CAPTION,
 ) -> Batch:
-    """`size` pictures on random greys in random colours; the given shares have faults, no caption."""
+    """`size` pictures in random colours on random greys; the shares have faults, no caption."""
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
@@ -129,10 +129,8 @@ def batch(
     grey = low + (high - low) * draw(size, 1, 1, 1)
     rgb = (rgba[:, :3] + (1 - rgba[:, 3:]) * grey).clamp(0, 1)
     coins = draw(size, 3).tolist()
-    captions = [
-        "" if coin[0] < no_caption else _words(pool, int(index[k]), int(colour[k]), int(fault[k]), coin)
-        for k, coin in enumerate(coins)
-    ]  # fmt: skip
+    rows = zip(index.tolist(), colour.tolist(), fault.tolist(), coins, strict=True)
+    captions = ["" if row[3][0] < no_caption else _words(pool, *row) for row in rows]
     return Batch(rgb, captions, index)
 
 

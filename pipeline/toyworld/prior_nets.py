@@ -100,6 +100,23 @@ def autoencoder(seed: int) -> Module:
     )
 
 
+def controlnet(model: Any, seed: int) -> Any:
+    """A ControlNet with the UNet's encoder and a fresh reader of 64 x 64 control images."""
+    ensure_torchvision()
+    from diffusers import ControlNetModel
+
+    def make() -> Any:
+        reader = {"conditioning_channels": 3, "conditioning_embedding_out_channels": (16, 32, 64)}
+        found = ControlNetModel.from_unet(model, **reader)
+        # from_unet leaves this key at its default, and the pooled text would be read otherwise
+        heads = {"addition_embed_type_num_heads": model.config.addition_embed_type_num_heads}
+        same = ControlNetModel.from_config({**found.config, **heads})
+        same.load_state_dict(found.state_dict())
+        return same
+
+    return fresh(make, seed)
+
+
 def scheduler(betas: dict[str, Any]) -> Any:
     """A DDPMScheduler of 1,000 steps whose network predicts v."""
     ensure_torchvision()

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.cameras import Cameras
+from pipeline.controls import nearness
 from pipeline.toyworld.parts import Part
 from pipeline.toyworld.primitives import SOLIDS, Vector
 
@@ -127,13 +128,9 @@ def _geometry_chunk(
     planes = planes.reshape(5, count, fine, fine).transpose(0, 1)
     small = torch.nn.functional.avg_pool2d(planes, supersample)
     alpha = small[:, 4:]
-    inside = alpha > 0
     normal = torch.nn.functional.normalize(small[:, :3], dim=1)
     z = small[:, 3:4] / alpha.clamp_min(1e-6)
-    near = torch.where(inside, z, torch.inf).amin((2, 3), keepdim=True)
-    far = torch.where(inside, z, -torch.inf).amax((2, 3), keepdim=True)
-    nearness = (far - z) / (far - near).clamp_min(1e-6)
-    return normal * inside, torch.where(inside, nearness, 0.0), alpha
+    return normal, nearness(z, alpha), alpha
 
 
 def _plane(cameras: Cameras) -> Float[Tensor, "n 3 3"]:

@@ -1,6 +1,7 @@
 """Train the pixel prior: a text encoder and a 32 x 32 UNet in DeepFloyd-IF's folder format.
 
-    python -m pipeline.toyworld.train_pixel --out DIR [--steps 16000] [--init FOLDER] [--device cuda]
+    python -m pipeline.toyworld.train_pixel --out DIR [--steps 18000] [--init FOLDER]
+        [--device cuda]
 
 The network predicts v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans and Ho, arXiv 2202.00512);
 loss = its mean squared error. Goes on from DIR/checkpoint when there is one.

@@ -28,7 +28,7 @@ class Settings:
     """What decides the weights, beside the data's and the network's own settings."""
 
     seed: int = 0
-    steps: int = 16000
+    steps: int = 18000
     batch: int = 16
     pool: int = 2500  # renders a shape
     learning_rate: float = 1e-3
@@ -106,8 +106,8 @@ class Trainer:
         falls = int(self.settings.hold * min(planned, self.settings.steps))
         if planned != self.settings.steps and step > falls:
             raise ValueError(
-                f"{path}: the rate of {planned} planned steps fell at {falls} and the checkpoint is "
-                f"at {step}; resume it with --steps {planned}"
+                f"{path}: the rate of {planned} planned steps fell at {falls} and the checkpoint "
+                f"is at {step}; resume it with --steps {planned}"
             )
         with torch.no_grad():
             for name, p in self.named.items():
@@ -155,7 +155,7 @@ def run(
 
 
 def stratified_times(size: int, generator: torch.Generator, timesteps: int = 1000) -> Tensor:
-    """One t in each of `size` equal parts of [0, timesteps), shuffled: fewer repeats than chance."""
+    """One t in each of `size` equal parts of [0, timesteps), shuffled."""
     unit = (torch.arange(size) + torch.rand(size, generator=generator)) / size
     return (unit * timesteps).long()[torch.randperm(size, generator=generator)]
 
