@@ -1,0 +1,1 @@
+"""Triangles to pixels with gradients; `interface.py` says what is promised."""
