@@ -28,6 +28,7 @@ from pipeline.artifacts import (
     write_json,
     write_table,
 )
+from pipeline.checksums import of_folder
 from pipeline.config import Job
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ def device_name(device: str) -> str:
 
 def checksums(bank: Path | None, init_from: Path | None) -> dict[str, str]:
     """The sha256 of every file of the bank and of the scene that a run starts from, by name."""
-    files = sorted(bank.glob("[!.]*")) if bank else []  # a leading dot: half written
-    found = {f"bank/{path.name}": sha256(path) for path in files}
+    files = of_folder(bank) if bank else {}
+    found = {f"bank/{name}": value for name, value in files.items()}
     if init_from is not None:
         found["init_from/scene.safetensors"] = sha256(init_from / "scene.safetensors")
     return found

@@ -205,6 +205,23 @@ def test_what_a_change_of_the_preset_plans(smoke):
         _change(source, text)
 
 
+def test_a_touched_bank_reruns_nothing_and_a_changed_one_every_run(smoke):
+    source, work, _ = smoke
+    path = work / "results/smoke/bank/car.safetensors"
+    before = path.read_bytes()
+    assert len(before) > 1_000_000  # beyond what Snakemake compares by content unasked
+    os.utime(path)
+    done = snakemake(source, work, "smoke", "-n")
+    assert "Nothing to be done" in done.stdout, done.stdout[-3000:]
+    path.write_bytes(before + b"\0")
+    done = snakemake(source, work, "smoke", "-n")
+    path.write_bytes(before)
+    planned = _planned(done.stdout)
+    assert (planned["bank_checksums"], planned["optimize"]) == (1, 2)
+    jobs = re.findall(r"^rule optimize:\n    input: (.*)$", done.stdout, re.M)
+    assert jobs == ["results/smoke/bank/checksums.json"] * 2
+
+
 def test_a_failed_run_is_shown_and_fails_the_last_rule_only(smoke):
     source, work, _ = smoke
     path = source / "presets" / "smoke.yaml"

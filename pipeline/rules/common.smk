@@ -85,6 +85,11 @@ def bank_files(wildcards=None):
     return [f"results/{PRESET}/bank/{name}" for name in names]
 
 
+def bank_listing(wildcards=None):
+    """One file that stands for the bank: what every run reads whole."""
+    return [] if WORLD is None else [f"results/{PRESET}/bank/checksums.json"]
+
+
 def bank_option(wildcards):
     return [] if WORLD is None else ["--bank", f"results/{PRESET}/bank"]
 

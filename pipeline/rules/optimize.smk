@@ -8,7 +8,7 @@ out: scene.safetensors, run.json, trace.parquet; views/ and turntable in the run
 rule optimize:
     """One stage of one run; checkpoints beside the outputs, undeclared, survive a kill."""
     input:
-        bank=bank_files,
+        bank=bank_listing,
         previous=previous,
     output:
         scene=f"{RUN}/scene.safetensors",

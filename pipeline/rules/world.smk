@@ -91,6 +91,25 @@ rule world:
         """
 
 
+rule bank_checksums:
+    """One file that stands for the whole bank, in the place of which runs depend on it."""
+    input:
+        bank_files,
+    output:
+        f"results/{PRESET}/bank/checksums.json",
+    log:
+        f"results/{PRESET}/logs/bank_checksums.log",
+    benchmark:
+        f"results/{PRESET}/logs/bank_checksums.benchmark.tsv"
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.checksums \
+            --files {input:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
 rule truth:
     """The true object of one shape, seen as the results are seen."""
     output:
