@@ -17,6 +17,12 @@ def plain(candidates: str) -> list[str]:
     return [prompt.text for prompt in load_set(candidates).prompts]
 
 
+def with_front(candidates: str) -> frozenset[str]:
+    """The texts of the prompt set that are tagged `directional`: their object has a front."""
+    prompts = load_set(candidates).prompts
+    return frozenset(prompt.text for prompt in prompts if "directional" in prompt.tags)
+
+
 def strict(candidates: str, *, view_words: Sequence[str], extra: Sequence[str]) -> list[str]:
     """Every prompt with every view word, then the texts of the prompt sets named in `extra`.
 

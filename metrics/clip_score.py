@@ -14,8 +14,18 @@ from jaxtyping import Float
 SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clip_cos": lambda cosine: cosine,
     "clip_score": lambda cosine: 250.0 * cosine,  # the CSD paper's Table 2
+    "cos100": lambda cosine: 100.0 * cosine,
     "clip100": lambda cosine: 100.0 * np.maximum(cosine, 0.0),  # torchmetrics, per pair
     "clips_w25": lambda cosine: 250.0 * np.maximum(cosine, 0.0),  # CLIPScore's definition
+}
+
+
+SCALE_NAMES: dict[str, str] = {
+    "clip_cos": "cos",
+    "clip_score": "250 * cos, not clamped",
+    "cos100": "100 * cos, not clamped",
+    "clip100": "100 * max(cos, 0)",
+    "clips_w25": "250 * max(cos, 0)",
 }
 
 

@@ -5,10 +5,10 @@
         --backgrounds grey white --texts OUT/texts.npz --runs DIR ...
 
 Writes `embeddings.npz` into each run folder and the captions' embeddings to --texts, in the formats
-of metrics.embeddings. A failed run has no rows.
+of metrics.embeddings. A failed run has no rows. --pools (further prompt sets) and --prefixes (words
+before every caption) are what the readings of metrics.protocols rank among.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from metrics import candidates, encoders
+from metrics.arguments import parser as arguments_of
 from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, write_arrays
 from metrics.runs import VIEWS, Run, composited, read_runs, read_view
 from pipeline.artifacts import exit_status, sha256
@@ -71,12 +72,14 @@ def embed_candidates(encoder: encoders.Encoder, texts: Sequence[str], path: Path
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Embeds captions, then runs, in order."""
-    parser = argparse.ArgumentParser(prog="python -m metrics.embed", fromfile_prefix_chars="@")
+    parser = arguments_of("metrics.embed")
     parser.add_argument("--model", required=True, help="local-dir:PATH or MODEL:TAG")
     parser.add_argument("--runs", required=True, nargs="+", type=Path, help="run folders")
     parser.add_argument("--candidates", required=True, help="prompt set that retrieval ranks")
     parser.add_argument("--strict-views", nargs="*", default=[], help="view words")
     parser.add_argument("--strict-extra", nargs="*", default=[], help="further prompt sets")
+    parser.add_argument("--pools", nargs="*", default=[], help="further prompt sets to rank among")
+    parser.add_argument("--prefixes", nargs="*", default=[], help="words before each caption")
     parser.add_argument("--backgrounds", nargs="+", choices=BACKGROUNDS, default=["grey"])
     parser.add_argument("--texts", required=True, type=Path, help="where captions' embeddings go")
     parser.add_argument("--device", default="cpu")
@@ -85,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     strict = candidates.strict(
         chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
     )
-    texts = [*candidates.plain(chosen.candidates), *strict]
+    pools = [text for pool in (chosen.candidates, *chosen.pools) for text in candidates.plain(pool)]
+    texts = [*pools, *strict, *(prefix + text for prefix in chosen.prefixes for text in pools)]
     encoder = encoders.load(chosen.model, device=chosen.device)
     embed_candidates(encoder, texts, chosen.texts)
     for start in range(0, len(runs), RUNS_AT_ONCE):

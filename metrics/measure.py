@@ -1,7 +1,7 @@
 """All numbers of one run, keyed by (view, metric); `view` is one of the four or `object`.
 
 A failed run is counted: `worst` gives it the last rank and score 0 for every key that a run of its
-prompt would have. Image statistics have no worst value and become nan.
+prompt would have. What only describes has no worst value and becomes nan.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from metrics import clip_score, image_stats, r_precision, truth
+from metrics import clip_score, image_stats, janus, r_precision, truth
 from metrics.candidates import strict_target
 from metrics.runs import VIEWS
 from pipeline.artifacts import digest, sha256
@@ -22,6 +22,7 @@ STRICT = ("strict_rank", "strict_hit")
 TRUTH = ("truth_iou", "truth_psnr")
 FLOORS = ("iou_floor", "iou_ball")
 EVERYWHERE = (*VIEWS, "object")
+DESCRIPTIVE = (*image_stats.STATISTICS, *janus.STATISTICS)  # no better end, and no worst value
 
 Values = dict[tuple[str, str], float]
 
@@ -119,7 +120,7 @@ def looked_at(views: Float[np.ndarray, "views h w 4"]) -> Values:
 
 def worst(metric: str, *, candidates: int, strict_candidates: int) -> float:
     """What a failed run counts: the last rank, nan for what only describes, else 0."""
-    if metric in image_stats.STATISTICS:
+    if metric in DESCRIPTIVE:
         return float("nan")
     return float({"rank": candidates, "strict_rank": strict_candidates}.get(metric, 0))
 

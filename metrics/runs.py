@@ -94,6 +94,33 @@ def read_view(run: Run, view: str) -> Float[np.ndarray, "h w 4"]:
     return image
 
 
+def view_size(runs: Iterable[Run]) -> list[int] | None:
+    """(height, width) of all views of the runs that worked; None when none did.
+
+    Raises ArtifactError when they differ: numbers of one table share a protocol.
+    """
+    sizes = {_size(run.view(view)): run for run in runs if not run.failed for view in VIEWS}
+    if len(sizes) > 1:
+        found = ", ".join(f"{size} in {run.folder}" for size, run in sizes.items())
+        raise ArtifactError(f"views of different sizes cannot share a table: {found}")
+    return list(next(iter(sizes))) if sizes else None
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """(height, width) from the picture's header alone: thousands of views are asked."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such image; run the rule that renders it") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ArtifactError(
+            f"{path}: not a readable image ({error}); delete it and rerun"
+        ) from error
+
+
 def composited(rgba: Float[np.ndarray, "h w 4"], background: float) -> Float[np.ndarray, "h w 3"]:
     """`rgba` (straight alpha) over a uniform grey of the value `background`."""
     alpha = rgba[..., 3:]

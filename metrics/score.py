@@ -18,21 +18,23 @@ the toy world does not know have them as `not applicable`.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metrics import candidates, measure, protocol, tables
+from metrics import candidates, janus, measure, protocol, tables
+from metrics.arguments import parser as arguments_of
 from metrics.clip_score import cosines
 from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, Captions, read_captions, read_embeddings
 from metrics.image_stats import STATISTICS
 from metrics.r_precision import TIES
-from metrics.runs import ELEVATION, VIEWS, Run, read_runs, read_view
+from metrics.runs import ELEVATION, VIEWS, Run, read_runs, read_view, view_size
 from pipeline.artifacts import ArtifactError, exit_status, read_table, write_json, write_table
 from prompts.load import PromptError
+from prompts.views import with_view
 
 if TYPE_CHECKING:
     import pandas
@@ -50,6 +52,19 @@ class Reference:
     background: str
     other_backgrounds: tuple[str, ...]
     ties: str
+    with_front: frozenset[str]
+
+    def has_front(self, prompt: str) -> bool:
+        """Whether the prompt's object has a front: the world knows, else the prompt's tag says."""
+        if self.truths is not None and self.truths.knows(prompt):
+            return self.truths.has_front(prompt)
+        return prompt in self.with_front
+
+    def janus(self, prompt: str) -> list[str]:
+        """The Janus numbers that can be had: of fronts only with the embedded view words."""
+        worded = [with_view(prompt, word) for word in janus.WORDS]
+        known = all(text in self.captions.embedding for text in worded)
+        return ["back_front", *(["front_count"] if known else [])]
 
 
 def clip_values(run: Run, reference: Reference) -> measure.Values:
@@ -71,6 +86,9 @@ def clip_values(run: Run, reference: Reference) -> measure.Values:
     if captions.strict:
         strict = cosines(own, captions.rows(captions.strict))
         values |= measure.strictly_retrieved(strict, run.prompt, captions.strict, ties=ties)
+    if reference.has_front(run.prompt):
+        found = janus.measured(own, run.prompt, captions.embedding)
+        values |= {("object", name): float(value) for name, value in found.items()}
     return values
 
 
@@ -90,6 +108,8 @@ def failed_values(run: Run, reference: Reference) -> measure.Values:
     metrics += [f"{m}@{name}" for name in reference.other_backgrounds for m in SENSITIVE]
     keys = [(view, metric) for view in measure.EVERYWHERE for metric in metrics]
     keys += [(view, metric) for view in VIEWS for metric in STATISTICS]
+    if reference.has_front(run.prompt):
+        keys += [("object", metric) for metric in reference.janus(run.prompt)]
     if truths is not None and truths.knows(run.prompt):
         keys += [(view, metric) for view in measure.EVERYWHERE for metric in measure.TRUTH]
         keys.append(("object", "front_back"))
@@ -110,6 +130,8 @@ def run_rows(run: Run, reference: Reference) -> list[dict[str, Any]]:
             inapplicable = ["front_back"]
     elif truths is not None:
         inapplicable = [*measure.TRUTH, *measure.FLOORS, "front_back"]
+    if not reference.has_front(run.prompt):
+        inapplicable += reference.janus(run.prompt)
 
     def rows(found: measure.Values, status: str) -> list[dict[str, Any]]:
         return [
@@ -120,20 +142,6 @@ def run_rows(run: Run, reference: Reference) -> list[dict[str, Any]]:
     nothing = {("object", metric): float("nan") for metric in inapplicable}
     measured = rows(values, "failed" if run.failed else "ok")
     return measured + rows(floors, "ok") + rows(nothing, "not applicable")
-
-
-def view_size(runs: Iterable[Run]) -> list[int] | None:
-    """(height, width) of all views of the runs that worked; None when none did.
-
-    Raises ArtifactError when they differ: numbers of one table share a protocol.
-    """
-    sizes = {
-        read_view(run, view).shape[:2]: run for run in runs if not run.failed for view in VIEWS
-    }
-    if len(sizes) > 1:
-        found = ", ".join(f"{size} in {run.folder}" for size, run in sizes.items())
-        raise ArtifactError(f"views of different sizes cannot share a table: {found}")
-    return [int(pixels) for pixels in next(iter(sizes))] if sizes else None
 
 
 def scores(
@@ -173,7 +181,7 @@ def traces(runs: Sequence[Run]) -> "pandas.DataFrame":
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="python -m metrics.score", fromfile_prefix_chars="@")
+    found = arguments_of("metrics.score")
     found.add_argument("--runs", required=True, nargs="+", type=Path, help="run folders")
     found.add_argument("--model", required=True, help="the encoder the embeddings were made with")
     found.add_argument("--texts", required=True, type=Path, help="the captions' embeddings")
@@ -214,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         background=chosen.background,
         other_backgrounds=others,
         ties=chosen.ties,
+        with_front=candidates.with_front(chosen.candidates),
     )
     setup = protocol.Setup(
         cameras=chosen.cameras,

@@ -16,14 +16,14 @@ import numpy as np
 from jaxtyping import Float
 
 from metrics import statistics
-from metrics.image_stats import STATISTICS
+from metrics.measure import DESCRIPTIVE
+from pipeline.artifacts import ArtifactError
 
 if TYPE_CHECKING:
     import pandas
 
 LOWER_IS_BETTER = ("rank", "strict_rank")
 HITS = ("r_at_1", "r_at_5", "r_at_10", "strict_hit", "front_back")
-DESCRIPTIVE = tuple(STATISTICS)
 # Their object rows are the means of their views, so that a mean over prompts is the same number.
 AVERAGED = ("clip_cos", "clip_score", "truth_iou", "truth_psnr", "iou_floor", "iou_ball")
 REFERENCES = ("iou_floor", "iou_ball")  # properties of the prompt: no column can be better at them
@@ -60,8 +60,38 @@ def populations(metric: str, rows: "pandas.DataFrame") -> dict[str, "pandas.Data
     return {"intent_to_treat": rows, "completers": completers}
 
 
+def one_protocol(rows: "pandas.DataFrame") -> str:
+    """The protocol_id that all `rows` share. Raises ArtifactError for several: their numbers mean
+    different things and must not share a column, a mean or a test.
+    """
+    found = sorted(set(rows["protocol_id"]))
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{len(found)} protocols in one column ({', '.join(found[:4])}): choose one; "
+            "protocols.json and readings.json say how they differ"
+        )
+    return str(found[0])
+
+
+def side_by_side(
+    rows: "pandas.DataFrame", *, index: str, columns: str = "column", value: str = "value"
+) -> "pandas.DataFrame":
+    """`rows` as a grid; raises ArtifactError unless they share one protocol and fill each cell
+    once.
+    """
+    one_protocol(rows)
+    if rows.duplicated([index, columns]).any():
+        raise ArtifactError(f"several rows for one {index} and {columns}: choose one of them")
+    return rows.pivot(index=index, columns=columns, values=value)
+
+
 def prompt_means(rows: "pandas.DataFrame") -> "pandas.Series":
-    """Mean over the views and seeds of each prompt, indexed by prompt_id in sorted order."""
+    """Mean over the views and seeds of each prompt, indexed by prompt_id in sorted order.
+
+    Raises ArtifactError for rows of several protocols.
+    """
+    if len(rows):
+        one_protocol(rows)
     return rows.groupby("prompt_id", sort=True)["value"].mean()
 
 

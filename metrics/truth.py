@@ -33,7 +33,7 @@ Silhouettes = Bool[np.ndarray, "instances offsets views h w"]
 class World:
     """What `world.json` beside the truth files says: `objects[caption] = (shape, colour)`.
 
-    `directional` are the shapes with a front, all of them where the file does not say.
+    `directional` are the shapes with a front.
     """
 
     folder: Path
@@ -74,6 +74,13 @@ def read_world(folder: Path | str) -> World:
     path = Path(folder) / "world.json"
     described = read_json(path)
     check_schema(str(described.get("schema_version")), path)
+    missing = [name for name in ("shapes", "colours", "directional") if name not in described]
+    strays = sorted(set(described.get("directional", ())) - set(described.get("shapes", ())))
+    if missing or strays:
+        why = f"lacks {', '.join(missing)}" if missing else f"has no shapes {', '.join(strays)}"
+        raise ArtifactError(
+            f"{path}: {why}; write the world again with pipeline.toyworld.bank --world"
+        )
     shapes = tuple(described["shapes"])
     colours = {name: tuple(rgb) for name, rgb in described["colours"].items()}
     objects = {
@@ -86,7 +93,7 @@ def read_world(folder: Path | str) -> World:
         shapes=shapes,
         colours=colours,
         objects=objects,
-        directional=tuple(described.get("directional", shapes)),
+        directional=tuple(described["directional"]),
     )
 
 

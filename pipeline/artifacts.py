@@ -27,25 +27,35 @@ if TYPE_CHECKING:
 SCHEMA_MAJOR = 1
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.0"
 
-TABLES: dict[str, tuple[str, ...]] = {
-    "scores": (
-        *("preset", "column", "stage", "prompt_id", "seed", "view"),
-        *("metric", "protocol_id", "value", "status"),
-    ),
+_COLUMNS: dict[str, str] = {
+    "scores": "preset column stage prompt_id seed view metric protocol_id value status",
     "summary": (
-        *("preset", "stage", "column", "metric", "protocol_id", "population"),
-        *("n_prompts", "n_runs", "n_failed", "mean", "lower", "upper", "level"),
+        "preset stage column metric protocol_id population n_prompts n_runs n_failed mean lower "
+        "upper level"
     ),
     "pairs": (
-        *("preset", "stage", "metric", "protocol_id", "column_a", "column_b"),
-        *("difference", "lower", "upper", "p", "p_holm", "smallest_p", "n_prompts", "verdict"),
+        "preset stage metric protocol_id column_a column_b difference lower upper p p_holm "
+        "smallest_p n_prompts verdict"
     ),
-    "trace": ("step", "t", "term", "norm", "weighted_norm"),
-    "traces": (
-        *("preset", "column", "stage", "prompt_id", "seed"),
-        *("step", "t", "term", "norm", "weighted_norm"),
+    "protocols": (
+        "preset stage column protocol quantity unit prefix background candidates n_candidates "
+        "ties population protocol_id value lower upper level interval n_prompts n_runs n_failed "
+        "n_queries background_spread status"
     ),
+    "comparisons": (
+        "preset stage protocol quantity unit prefix background candidates ties protocol_id "
+        "column_a column_b difference lower upper p p_holm smallest_p a_only b_only p_mcnemar "
+        "minimum_detectable n_prompts verdict"
+    ),
+    "published": (
+        "source system quantity published reading evidence column stage protocol_id value lower "
+        "upper verdict"
+    ),
+    "diversity": "preset column stage prompt_id protocol_id n_seeds distance found possible",
+    "trace": "step t term norm weighted_norm",
+    "traces": "preset column stage prompt_id seed step t term norm weighted_norm",
 }
+TABLES: dict[str, tuple[str, ...]] = {n: tuple(c.split()) for n, c in _COLUMNS.items()}
 
 
 class ArtifactError(RuntimeError):

@@ -29,6 +29,8 @@ def test_scales_are_those_published() -> None:
     assert at["clip100"] == pytest.approx([31.44, 0.0])  # torchmetrics: max(100 cos, 0)
     assert at["clips_w25"] == pytest.approx([78.6, 0.0])  # CLIPScore: 2.5 max(cos, 0), in %
     assert at["clip_cos"] == pytest.approx(cosine)
+    assert at["cos100"] == pytest.approx([31.44, -10.0])
+    assert set(clip_score.SCALE_NAMES) == set(clip_score.SCALES)
 
 
 @pytest.mark.parametrize("row", [[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
@@ -103,6 +105,13 @@ def test_table_2_of_the_paper_counts_views() -> None:
     hits = r_precision.recalls(scores, np.zeros(324, dtype=int), k=1)
     assert round(100 * hits.mean(), 1) == 81.8
     assert all(round(100 * k / 81, 1) != 81.8 for k in range(82))
+
+
+def test_prompts_with_a_front_are_tagged() -> None:
+    found = candidates.with_front("dreamfusion81")
+    assert len(found) == 21
+    assert "a bumblebee sitting on a pink flower" in found
+    assert candidates.with_front("toy81") == frozenset()
 
 
 def test_bad_input_is_refused() -> None:

@@ -8,7 +8,7 @@ import pandas
 import pytest
 from metrics_world import run_folder, straight, tiny_clip, truth_folder
 
-from metrics import candidates, embed, embeddings, runs, score
+from metrics import candidates, embed, embeddings, protocol, runs, score
 from pipeline.artifacts import ArtifactError, read_table
 
 PROMPTS = ["a red tower", "a blue tower", "a red slab", "a red car"]
@@ -23,6 +23,7 @@ def prompts(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"ours": PROMPTS, "lumps": ["a red blob"]}[name]
 
     monkeypatch.setattr(candidates, "plain", plain)
+    monkeypatch.setattr(candidates, "with_front", lambda name: frozenset(["a red car"]))
 
 
 @pytest.fixture
@@ -138,10 +139,57 @@ def test_prompts_outside_the_toy_world_have_no_truth(bench: Bench) -> None:
     of_car = odd[odd["prompt_id"] == prompt_id("a red car")]
     assert set(of_car["metric"]) == truths
     rest = odd[odd["prompt_id"] != prompt_id("a red car")]
-    assert set(rest["metric"]) == {"front_back"}  # slabs have no front
+    assert set(rest["metric"]) == {"front_back", "back_front", "front_count"}  # of slabs
     assert set(rest["prompt_id"]) == {prompt_id("a red slab")}
     without = read_table(bench.score(out="plain", truth=False) / "scores", "scores")
     assert not truths & set(without["metric"])
+
+
+def test_objects_with_a_front_have_janus_numbers(bench: Bench) -> None:
+    """Towers have a front since their world says so, the car since its prompt is tagged."""
+    frame = read_table(bench.score() / "scores", "scores")
+    texts = embeddings.read_arrays(bench.root / "texts.npz", ["text", "embedding"])
+    rows = dict(zip(map(str, texts["text"]), texts["embedding"].astype(float), strict=True))
+    arrays = embeddings.read_arrays(bench.folders[0] / "embeddings.npz", ["embedding"])
+    grey = arrays["embedding"][arrays["background"] == "grey"].astype(
+        float
+    )  # front, left, back, ..
+    alike = grey[0] @ grey[2] / np.linalg.norm(grey[0]) / np.linalg.norm(grey[2])
+    count = sum(
+        max(STRICT, key=lambda word: float(v @ rows[f"a red tower, {word} view"])) == "front"
+        for v in grey
+    )
+    assert values(frame, "good", "a red tower", "back_front")["object"] == pytest.approx(alike)
+    assert values(frame, "good", "a red tower", "front_count") == {"object": count}
+    assert set(values(frame, "good", "a red car", "front_count")) == {"object"}
+    assert np.isnan(values(frame, "good", "a red slab", "front_count")["object"])
+    summary = read_table(bench.root / "tables" / "summary", "summary")
+    chosen = summary[summary["metric"] == "front_count"]
+    assert set(chosen["population"]) == {"completers"}
+    assert set(chosen["n_prompts"]) == {3}
+
+
+def test_without_view_words_fronts_are_not_counted(bench: Bench) -> None:
+    options = ["--model", bench.model, "--candidates", "ours", "--texts", str(bench.root / "t.npz")]
+    runs_of = ["--runs", *map(str, bench.folders)]
+    embed.main([*options, *runs_of])
+    score.main([*options, *runs_of, "--out", str(bench.root / "plain")])
+    found = set(read_table(bench.root / "plain" / "scores", "scores")["metric"])
+    assert "back_front" in found
+    assert not {"front_count", "strict_hit"} & found
+
+
+def test_run_folders_may_stand_in_a_file(bench: Bench, tmp_path: Path) -> None:
+    """One a line, empty lines and Windows' line ends skipped, files within files."""
+    runs_file, options = tmp_path / "runs.txt", tmp_path / "options.txt"
+    runs_file.write_text("\r\n".join(["--runs", *map(str, bench.folders), ""]) + "\n\n")
+    options.write_text("\n".join([*bench.options(), "", "--out", str(tmp_path / "filed")]))
+    score.main([f"@{options}", f"@{runs_file}"])
+    plain = bench.score(truth=False)
+    for name in ("scores.parquet", "summary.csv", "pairs.csv"):
+        assert (tmp_path / "filed" / name).read_bytes() == (plain / name).read_bytes()
+    with pytest.raises(SystemExit):
+        score.main([f"@{tmp_path / 'nowhere.txt'}"])
 
 
 def test_retrieval_is_the_papers(bench: Bench) -> None:
@@ -175,6 +223,8 @@ def test_tables_are_whole_and_repeatable(bench: Bench) -> None:
     protocols = json.loads((first / "protocols.json").read_text())
     scores = read_table(first / "scores", "scores")
     assert set(scores["protocol_id"]) == set(protocols)
+    hashed = [protocol.protocol_id(described) for described in protocols.values()]
+    assert hashed == list(protocols)
     one = scores[(scores["metric"] == "r_at_1") & (scores["view"] == "front")]
     described = protocols[one["protocol_id"].iloc[0]]
     assert (described["candidates"], described["ties"]) == (4, "expected")

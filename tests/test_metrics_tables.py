@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from metrics import image_stats, protocol, statistics, tables
-from pipeline.artifacts import TABLES
+from pipeline.artifacts import TABLES, ArtifactError
 
 VIEWS = ("front", "left", "back", "right")
 
@@ -184,6 +184,22 @@ def test_another_column_changes_no_number() -> None:
     )
 
 
+def test_protocols_are_never_mixed() -> None:
+    rows = table({("csd", "x", 0): [1.0], ("sds", "x", 0): [2.0]}, "rank")
+    means = rows.groupby("column", as_index=False).agg({"value": "mean", "protocol_id": "first"})
+    means["prompt_id"] = "x"
+    assert tables.one_protocol(rows) == "p"
+    grid = tables.side_by_side(means, index="prompt_id")
+    assert grid.loc["x"].to_dict() == {"csd": 1.0, "sds": 2.0}
+    mixed = means.assign(protocol_id=["p", "q"])
+    with pytest.raises(ArtifactError, match=r"2 protocols in one column \(p, q\)"):
+        tables.side_by_side(mixed, index="prompt_id")
+    with pytest.raises(ArtifactError, match="2 protocols in one column"):
+        tables.prompt_means(mixed)
+    with pytest.raises(ArtifactError, match="several rows for one prompt_id"):
+        tables.side_by_side(pandas.concat([means, means]), index="prompt_id")
+
+
 SETUP = protocol.Setup(
     cameras={"elevation_deg": 15.0},
     size=[64, 64],
@@ -223,6 +239,7 @@ def test_equal_protocols_have_equal_names() -> None:
             | {"ties", "strict_candidates"},
         ),
         ("truth_iou", {"cameras", "size", "truth_sha256"}),
+        ("back_front", {"cameras", "size", "model_sha256", "preprocessing", "background"}),
         ("chroma", {"cameras", "size"}),
     ],
 )
@@ -230,7 +247,10 @@ def test_what_decides_a_number_decides_its_name(metric: str, matters: set[str]) 
     changes = {"cameras": {"elevation_deg": 0.0}, "size": [32, 32], "model_sha256": "n"}
     changes |= {"preprocessing": "area", "background": "white", "ties": "strict"}
     changes |= {"candidates": ["a red car"], "strict_candidates": [], "truth_sha256": "u"}
+    changes["prefix"] = "a photo of "
     assert set(changes) == set(vars(SETUP))
+    if metric not in ("truth_iou", "chroma"):
+        matters = matters | {"prefix"}
     changed = {
         name
         for name, value in changes.items()
@@ -243,4 +263,5 @@ def test_every_metric_has_its_own_protocol() -> None:
     metrics = ["clip_cos", "clip_score", "clip_score@white", "rank", "r_at_1", "r_at_5"]
     metrics += ["strict_rank", "strict_hit", "truth_iou", "iou_floor", *image_stats.STATISTICS]
     names = [identifier(metric, view) for metric in metrics for view in ("front", "object")]
-    assert len(set(names)) == 2 * len(metrics)
+    whole = [identifier(metric, "object") for metric in ("front_count", "back_front", "front_back")]
+    assert len(set(names + whole)) == 2 * len(metrics) + 3

@@ -155,6 +155,22 @@ def test_a_world_may_name_the_shapes_with_a_front(tmp_path: Path) -> None:
     assert not truths.has_front("a red tower")
 
 
+def test_a_world_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    """Guessing which shapes have a front would count tree and mushroom among them."""
+    truth_folder(tmp_path)
+    path = tmp_path / "world.json"
+    whole = artifacts.read_json(path)
+    for name in ("shapes", "colours", "directional"):
+        artifacts.write_json(path, {k: v for k, v in whole.items() if k != name})
+        with pytest.raises(artifacts.ArtifactError, match=rf"world.json: lacks .*{name}"):
+            truth.read_world(tmp_path)
+    artifacts.write_json(path, whole | {"directional": ["tower", "ship"]})
+    with pytest.raises(artifacts.ArtifactError, match="has no shapes ship"):
+        truth.read_world(tmp_path)
+    artifacts.write_json(path, whole | {"directional": []})
+    assert truth.read_world(tmp_path).directional == ()
+
+
 def test_colour_jitter_of_each_instance_is_added(tmp_path: Path) -> None:
     """Two instances: the second is lighter by 0.1, and a lighter run matches that one."""
     truth_folder(tmp_path)
