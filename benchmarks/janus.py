@@ -73,13 +73,19 @@ def kinds(shape: str, *, seed: int, diversity: float) -> dict[str, torch.Tensor]
     }
 
 
-def measured(encoder: encoders.Encoder, *, seed: int) -> list[dict[str, Any]]:
+def measured(
+    encoder: encoders.Encoder,
+    *,
+    seed: int,
+    shapes: Sequence[str] = DIRECTIONAL,
+    diversities: Sequence[float] = (0.0, 1.0),
+) -> list[dict[str, Any]]:
     """One row an object: kind, shape, both numbers, and a third that was tried."""
     rows = []
-    for shape in DIRECTIONAL:
+    for shape in shapes:
         texts = [caption(shape, colour, word) for colour in COLOURS for word in janus.WORDS]
         words = encoders.embed_texts(encoder, texts).reshape(len(COLOURS), len(janus.WORDS), -1)
-        for diversity in (0.0, 1.0):
+        for diversity in diversities:
             for kind, rgba in kinds(shape, seed=seed, diversity=diversity).items():
                 grey = over(rgba.flatten(0, 1), torch.full((rgba.shape[0] * 4, 3), 0.5))
                 pictures = list(grey.clamp(0, 1).permute(0, 2, 3, 1).numpy())
@@ -136,7 +142,7 @@ def table(rows: Sequence[dict[str, Any]], similar: float) -> list[dict[str, Any]
     found = []
     for detector, speaks in detectors.items():
         for kind in (*ONE_FRONT, *TWO_FRONTS):
-            for shape in ("all", *DIRECTIONAL):
+            for shape in ("all", *dict.fromkeys(row["shape"] for row in rows)):
                 lot = [r for r in rows if r["kind"] == kind and shape in ("all", r["shape"])]
                 right = sum(speaks(row) == (kind in TWO_FRONTS) for row in lot)
                 bounds = binomtest(right, len(lot)).proportion_ci(method="wilson")
