@@ -5,8 +5,8 @@ x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps; t = integer index into `alphas_cump
 k conditions on the same b noisy inputs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from jaxtyping import Float, Int
@@ -16,15 +16,20 @@ from torch.nn import Parameter
 
 @dataclass(frozen=True)
 class View:
-    """What is known of each of the b views besides the text.
+    """What is known of the b views, and of the moment, besides the text.
 
     background: rgb in [0, 1] behind the object; c2w: OpenGL camera-to-world;
-    control: images in [0, 1] for control networks, or None.
+    control: pictures in [0, 1] for control networks, by kind ("depth", "canny");
+    step: of the optimisation, for schedules within a prior;
+    prompted: which of the k conditions are the prompt itself, None = all. Only priors that treat
+    the prompt differently (`control_on: text`) look at it.
     """
 
     background: Float[Tensor, "b 3"]
     c2w: Float[Tensor, "b 4 4"]
-    control: Float[Tensor, "b m h w"] | None = None
+    control: Mapping[str, Float[Tensor, "b m h w"]] = field(default_factory=dict)
+    step: int = 0
+    prompted: tuple[bool, ...] | None = None
 
 
 class Guidance(Protocol):

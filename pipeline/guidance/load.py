@@ -12,17 +12,31 @@ from pipeline.guidance.interface import Guidance, Particle
 
 
 def load_guidance(
-    spec: Mapping[str, Any], *, bank: Path | None, prompt: str, device: str
+    spec: Mapping[str, Any],
+    *,
+    bank: Path | None,
+    prompt: str,
+    device: str,
+    text_cache: Path | None = None,
 ) -> Guidance:
-    """The frozen model that the preset's prior names, on `device`.
+    """The frozen model that the preset's prior describes, on `device`.
 
-    Raises ArtifactError when its files are missing or it is not part of this release.
+    `kind` says which code reads the other settings; a prior without one is called after its kind.
+    text_cache: the folder of embedded texts (embeddings.py); None computes them in this process.
+    Raises ArtifactError when files are missing or do not fit.
     """
-    name = spec["name"]
-    if name not in PRIORS:
-        raise ArtifactError(f"prior {name!r} cannot be run here; there are {', '.join(PRIORS)}")
-    settings = {key: value for key, value in spec.items() if key != "name"}
-    return PRIORS[name](settings, bank, prompt, device)
+    kind = spec.get("kind", spec["name"])
+    if kind not in PRIORS:
+        raise ArtifactError(f"prior kind {kind!r} is unknown; there are {', '.join(PRIORS)}")
+    return PRIORS[kind](spec, bank=bank, prompt=prompt, device=device, text_cache=text_cache)
+
+
+def models(guidance: Guidance) -> dict[str, str]:
+    """What the prior's weights are, by the names in the preset: a hub commit or a hash of files.
+
+    Empty for a prior without weights.
+    """
+    return dict(getattr(guidance, "models", {}))
 
 
 def load_particle(
@@ -35,7 +49,14 @@ def load_particle(
     return PARTICLES[kind](spec, guidance, generator)
 
 
-def _mixture(settings: Mapping[str, Any], bank: Path | None, prompt: str, device: str) -> Guidance:
+def _mixture(
+    settings: Mapping[str, Any],
+    *,
+    bank: Path | None,
+    prompt: str,
+    device: str,
+    text_cache: Path | None,
+) -> Guidance:
     from pipeline.guidance.mixture import load
 
     if bank is None:
@@ -58,11 +79,49 @@ def _mixture(settings: Mapping[str, Any], bank: Path | None, prompt: str, device
         raise ArtifactError(str(error)) from error
 
 
+def _deepfloyd(
+    settings: Mapping[str, Any],
+    *,
+    bank: Path | None,
+    prompt: str,
+    device: str,
+    text_cache: Path | None,
+) -> Guidance:
+    from pipeline.guidance.deepfloyd import load
+
+    return load(settings, device=device, cache=text_cache)
+
+
+def _stable_diffusion(
+    settings: Mapping[str, Any],
+    *,
+    bank: Path | None,
+    prompt: str,
+    device: str,
+    text_cache: Path | None,
+) -> Guidance:
+    from pipeline.guidance.stable_diffusion import load
+
+    return load(settings, device=device, cache=text_cache)
+
+
 def _residual(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:
     from pipeline.guidance.particle import ResidualParticle
 
     return ResidualParticle(guidance, width=spec["width"], generator=generator)
 
 
-PRIORS: dict[str, Callable[..., Guidance]] = {"mixture": _mixture}
-PARTICLES: dict[str, Callable[..., Particle]] = {"residual": _residual}
+def _lora(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:
+    from pipeline.guidance.lora import LoraParticle
+
+    if not hasattr(guidance, "denoiser"):
+        raise ArtifactError("particle kind 'lora' needs a learned prior; the mixture's is residual")
+    return LoraParticle(guidance.denoiser, rank=spec["width"], generator=generator)
+
+
+PRIORS: dict[str, Callable[..., Guidance]] = {
+    "mixture": _mixture,
+    "deepfloyd": _deepfloyd,
+    "stable_diffusion": _stable_diffusion,
+}
+PARTICLES: dict[str, Callable[..., Particle]] = {"residual": _residual, "lora": _lora}
