@@ -36,7 +36,7 @@ class _Barycentrics(torch.autograd.Function):
         row = pixel // width
         view = row // height
         vertex = tri.index_select(0, triangle) + (view * vertices)[:, None]
-        points = visibility.corners(pos.reshape(-1, 4), vertex)
+        points = visibility.corners(visibility.columns(pos.reshape(-1, 4)), vertex)
         edge, det = visibility.edge_functions(points)
         x = visibility.centres(width, pos.device).index_select(0, pixel - row * width)
         y = visibility.centres(height, pos.device).index_select(0, row - view * height)

@@ -1,57 +1,50 @@
 """The rasterizer by nvdiffrast, for CUDA tensors; `interface.py` says what it promises.
 
-nvdiffrast is licensed for research and evaluation only and is not on PyPI: it is installed by hand.
+nvdiffrast is licensed for research and evaluation only and is not on PyPI: it is installed by hand,
+and this module can be imported only where it is.
 """
 
 import functools
-from types import ModuleType
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-INSTALL = (
-    "pip install setuptools wheel ninja && pip install --no-build-isolation "
-    '"git+https://github.com/NVlabs/nvdiffrast.git@253ac4f"'
-)
-
-
-def _nvdiffrast() -> ModuleType:
-    try:
-        import nvdiffrast.torch as nvdiffrast
-    except ImportError as error:
-        raise ImportError(
-            "rasterizing on a CUDA device needs nvdiffrast 0.4.0 (research licence), built with "
-            f"the CUDA toolkit of your torch: {INSTALL}"
-        ) from error
-    return nvdiffrast
+try:
+    import nvdiffrast.torch as nvdiffrast
+except ImportError as error:
+    raise ImportError(
+        "rasterizing on a CUDA device needs nvdiffrast 0.4.0 (research licence), built by the CUDA "
+        "toolkit of your torch: pip install setuptools wheel ninja && pip install "
+        '--no-build-isolation "git+https://github.com/NVlabs/nvdiffrast.git@253ac4f"'
+    ) from error
 
 
 @functools.cache
 def _context(device: torch.device) -> Any:
-    return _nvdiffrast().RasterizeCudaContext(device=device)
-
-
-def rasterize(
-    pos: Float[Tensor, "b v 4"], tri: Int[Tensor, "f 3"], resolution: tuple[int, int]
-) -> Float[Tensor, "b h w 4"]:
-    """The nearest triangle of every pixel and the place on it; resolution is (h, w)."""
-    rast, _ = _nvdiffrast().rasterize(
-        _context(pos.device), pos.contiguous(), _indices(tri), resolution, grad_db=False
-    )
-    return rast
+    return nvdiffrast.RasterizeCudaContext(device=device)
 
 
 def _indices(tri: Tensor) -> Tensor:
     return tri.to(torch.int32).contiguous()
 
 
+def rasterize(
+    pos: Float[Tensor, "b v 4"], tri: Int[Tensor, "f 3"], resolution: tuple[int, int]
+) -> Float[Tensor, "b h w 4"]:
+    """The nearest triangle of every pixel and the place on it; resolution is (h, w)."""
+    rast, _ = nvdiffrast.rasterize(
+        _context(pos.device), pos.contiguous(), _indices(tri), resolution, grad_db=False
+    )
+    return rast
+
+
 def interpolate(
     attr: Float[Tensor, "b|1 v a"], rast: Float[Tensor, "b h w 4"], tri: Int[Tensor, "f 3"]
 ) -> Float[Tensor, "b h w a"]:
     """Vertex attributes at the pixels, 0 where nothing is seen."""
-    values, _ = _nvdiffrast().interpolate(attr.contiguous(), rast.contiguous(), _indices(tri))
+    values, _ = nvdiffrast.interpolate(attr.contiguous(), rast.contiguous(), _indices(tri))
     return values
 
 
@@ -59,14 +52,14 @@ def texture(
     tex: Float[Tensor, "b|1 ht wt c"], uv: Float[Tensor, "b h w 2"], boundary: str = "wrap"
 ) -> Float[Tensor, "b h w c"]:
     """Bilinear texels at uv; boundary is "wrap", "clamp" or "zero"."""
-    return _nvdiffrast().texture(
+    return nvdiffrast.texture(
         tex.contiguous(), uv.contiguous(), filter_mode="linear", boundary_mode=boundary
     )
 
 
 def topology(tri: Int[Tensor, "f 3"]) -> Any:
     """nvdiffrast's table of shared edges."""
-    return _nvdiffrast().antialias_construct_topology_hash(_indices(tri))
+    return nvdiffrast.antialias_construct_topology_hash(_indices(tri))
 
 
 def antialias(
@@ -78,4 +71,4 @@ def antialias(
 ) -> Float[Tensor, "b h w c"]:
     """The image with neighbouring pixels blended where a silhouette passes between them."""
     arguments = (color.contiguous(), rast.contiguous(), pos.contiguous(), _indices(tri))
-    return _nvdiffrast().antialias(*arguments, topology_hash=topology)
+    return nvdiffrast.antialias(*arguments, topology_hash=topology)

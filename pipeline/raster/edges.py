@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipeline.raster.visibility import TRIANGLES_AT_ONCE, corners, edge_functions
+from pipeline.raster.visibility import TRIANGLES_AT_ONCE, columns, corners, edge_functions
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def topology(tri: Int[Tensor, "f 3"]) -> Topology:
 
 def facing(pos: Float[Tensor, "v 4"], tri: Int[Tensor, "f 3"]) -> Float[Tensor, " f"]:
     """The sign of det(p_0, p_1, p_2): which side of each triangle the eye is on; 0 if no area."""
-    parts = tri.split(TRIANGLES_AT_ONCE)
-    return torch.cat([edge_functions(corners(pos, part))[1].sign() for part in parts])
+    of, parts = columns(pos), tri.split(TRIANGLES_AT_ONCE)
+    return torch.cat([edge_functions(corners(of, part))[1].sign() for part in parts])
 
 
 def silhouettes(

@@ -23,9 +23,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.raster.edges import Topology, silhouettes, topology
-from pipeline.raster.visibility import centres, corners, take
+from pipeline.raster.visibility import centres, columns, corners, take
 
-FOLLOWED = 10  # 20,000 triangles at 128 pixels need 8
+FOLLOWED = 32  # 20,000 triangles at 64 pixels need as many at a flat rim, at 128 pixels 8
 ROUNDING = 1e-6  # pixels; a centre on an edge may come out on its far side
 _topology_of = topology
 
@@ -160,11 +160,11 @@ def crossing_edges(
         promising |= _apart(number, pairs, tri)
     on = promising.nonzero()[:, 0]
     triangle, entry = triangle[on], torch.full_like(on, -1)
-    flat, found, ends = pos.reshape(-1, 4), [], []
+    of, found, ends = columns(pos.reshape(-1, 4)), [], []
     for _ in range(followed + 1):
         pairs, view = pairs.select(on), view[on]
         vertex = tri.index_select(0, triangle) + (view * pos.shape[1])[:, None]
-        points = corners(flat, vertex)
+        points = corners(of, vertex)
         edges = torch.stack([points[:, [1, 2, 0]], points[:, [2, 0, 1]]], 1)
         lines = lines_of(edges, pairs, (height, width))
         there = contour.index_select(0, view * len(tri) + triangle).t()

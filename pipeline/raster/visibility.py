@@ -12,7 +12,7 @@ the near and far planes pixel by pixel, and cutting only narrows the box of pixe
 
 All of it is float64, where products of float32 are exact: the edge function of two neighbours is
 the same number with opposite signs, and no pixel falls between them. A centre on an edge belongs to
-both triangles; the nearer one wins, then the one with the lower number.
+both triangles; the nearer one wins, to 2^-37 in z/w, then the one with the lower number.
 Tensors come coordinates first; f is the number of triangles.
 """
 
@@ -61,10 +61,14 @@ def take(table: Tensor, index: Int[Tensor, " k"]) -> Tensor:
     return table.gather(-1, index.expand(*table.shape[:-1], -1))
 
 
-def corners(pos: Float[Tensor, "v 4"], vertex: Int[Tensor, "n 3"]) -> Float[Tensor, "4 3 n"]:
-    """x, y, z, w of the three vertices of each of n triangles."""
-    columns = pos.t().double().contiguous()
-    return take(columns, vertex.t().reshape(-1)).view(4, 3, len(vertex))
+def columns(pos: Float[Tensor, "v 4"]) -> Float[Tensor, "4 v"]:
+    """x, y, z, w of all vertices in float64."""
+    return pos.t().double().contiguous()
+
+
+def corners(of: Float[Tensor, "4 v"], vertex: Int[Tensor, "n 3"]) -> Float[Tensor, "4 3 n"]:
+    """x, y, z, w of the three vertices of each of n triangles, from all vertices' columns."""
+    return take(of, vertex.t().reshape(-1)).view(4, 3, len(vertex))
 
 
 def edge_functions(
@@ -123,10 +127,10 @@ def boxes(points: Float[Tensor, "4 3 n"], height: int, width: int) -> Int[Tensor
 
 
 def prepare(
-    pos: Float[Tensor, "v 4"], tri: Int[Tensor, "f 3"], start: int, height: int, width: int
+    of: Float[Tensor, "4 v"], tri: Int[Tensor, "f 3"], start: int, height: int, width: int
 ) -> Prepared:
     """What is needed of those triangles that can cover a pixel; numbers begin at `start`."""
-    points = corners(pos, tri)
+    points = corners(of, tri)
     box = boxes(points, height, width)
     kept = ((box[1] > box[0]) & (box[3] > box[2])).nonzero()[:, 0]
     points, box = take(points, kept), take(box, kept)
@@ -182,7 +186,7 @@ def _try_pixels(
     chosen, x, y = chosen[hit], x[hit], y[hit]
     depth = linear(prepared.depth)
     seen = depth.abs() <= 1 + DEPTH_SLACK
-    steps = ((depth.clamp(-1, 1) + 1) * DEPTH_STEPS).long()
+    steps = ((depth.clamp(-1, 1) + 1) * DEPTH_STEPS + 0.5).long()
     key = (steps << ID_BITS) + prepared.triangle.index_select(0, chosen)
     key = torch.where(seen, key, NOTHING)
     keys.scatter_reduce_(0, row[hit] * size[1] + column[hit], key, "amin")
@@ -214,7 +218,8 @@ def visible_triangles(
     height, width = resolution
     fill = fill or fastest_fill(pos.device)
     keys = torch.full((height * width,), NOTHING, dtype=torch.int64, device=pos.device)
+    of = columns(pos)
     for start in range(0, len(tri), TRIANGLES_AT_ONCE):
         some = tri[start : start + TRIANGLES_AT_ONCE]
-        fill(keys, prepare(pos, some, start, height, width), height, width)
+        fill(keys, prepare(of, some, start, height, width), height, width)
     return torch.where(keys == NOTHING, -1, keys & (2**ID_BITS - 1))

@@ -20,6 +20,9 @@ def _fill(
     triangle: np.ndarray,
     xs: np.ndarray,
     ys: np.ndarray,
+    slack: float,
+    depth_steps: float,
+    id_bits: int,
 ) -> None:
     width = len(xs)
     for k in range(len(triangle)):
@@ -35,10 +38,10 @@ def _fill(
                 if a1 * x + b1 * y + c1 < 0.0 or a2 * x + b2 * y + c2 < 0.0:
                     continue
                 z = depth[0, k] * x + depth[1, k] * y + depth[2, k]
-                if not abs(z) <= 1.0 + DEPTH_SLACK:
+                if not abs(z) <= 1.0 + slack:
                     continue
-                steps = np.int64((min(max(z, -1.0), 1.0) + 1.0) * DEPTH_STEPS)
-                key = (steps << ID_BITS) + triangle[k]
+                steps = np.int64((min(max(z, -1.0), 1.0) + 1.0) * depth_steps + 0.5)
+                key = (steps << id_bits) + triangle[k]
                 pixel = row * width + column
                 if key < keys[pixel]:
                     keys[pixel] = key
@@ -49,4 +52,5 @@ def fill_numba(keys: Int[Tensor, " hw"], prepared: Prepared, height: int, width:
     tables = (prepared.edge, prepared.depth, prepared.box, prepared.triangle)
     axes = (centres(width, keys.device), centres(height, keys.device))
     arrays = [table.contiguous().numpy() for table in (keys, *tables, *axes)]
-    _fill(*arrays)  # type: ignore[call-arg]
+    # Arguments, because the compiled loop is kept on disk and would keep constants with it.
+    _fill(*arrays, DEPTH_SLACK, DEPTH_STEPS, ID_BITS)  # type: ignore[call-arg,arg-type]
