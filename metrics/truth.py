@@ -186,6 +186,15 @@ def front_told_from_back(
     return float(told and distance(back, back) < distance(back, front))
 
 
+def nearest_instance(views: Float[np.ndarray, "views 4 s s"], truth: Truth, colour: Any) -> int:
+    """The instance with the least mean squared difference over grey, at its best offset, of the
+    four whole views together.
+    """
+    found = _on_grey(views[:, :3], views[:, 3:])
+    distance = ((found - truth.over_grey(colour)) ** 2).mean(axis=(-4, -3, -2, -1))
+    return int(distance.min(axis=1).argmin())
+
+
 def wrong_shape_iou(
     truth: Truth, others: Mapping[str, Truth]
 ) -> tuple[str, Float[np.ndarray, " views"]]:
