@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import synthetic_results as synthetic
 
 from pipeline import artifacts
 
@@ -72,6 +73,26 @@ def answers(
         "answers": given,
     }
     return signed(content)
+
+
+def write_runs(
+    root: Path,
+    *,
+    prompts: tuple[str, ...],
+    columns: tuple[str, ...],
+    seeds: tuple[int, ...] = (0,),
+    size: int = 16,
+) -> Path:
+    """`root`/runs with a finished run of every prompt, column and seed. Returns `root`."""
+    rng = np.random.default_rng(0)
+    for p, text in enumerate(prompts):
+        for column in columns:
+            for seed in seeds:
+                record = synthetic.run_record(text, column, seed)
+                tail = Path("geometry", column, record["prompt_id"], f"seed{seed}", "nerf")
+                scene = synthetic.balls(p, 0.05 * (1 + columns.index(column)), rng)
+                synthetic.write_run(root / "runs" / tail, scene, record, size=size)
+    return root
 
 
 def signed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def bradley_terry(
         curve = met * chance * (1 - chance)
         laplacian = curve.sum(axis=2)[:, :, None] * np.eye(k) - curve
         step = np.linalg.solve(laplacian + 1 / k, slope[:, :, None])[:, :, 0]  # 1/k: mean zero
-        strengths += np.clip(step, -1, 1)  # far from the optimum a full step may overshoot
-        if np.abs(step).max() < 1e-10:
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        strengths += step / np.maximum(1, longest)  # far from the optimum a full step overshoots
+        if longest.max() < 1e-10:
             return np.asarray(strengths)
     raise RuntimeError("Bradley-Terry strengths did not settle in 100 steps")
 
