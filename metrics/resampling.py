@@ -108,8 +108,10 @@ def median_interval(
     # half of the weight may end exactly between two values, which the median then averages
     below, above = (np.minimum((total < half).sum(axis=1), known.size - 1) for half in _HALVES)
     medians = (known[below] + known[above]) / 2.0
-    tail = (1.0 - level) / 2.0
-    lower, upper = np.quantile(medians, [tail, 1.0 - tail])
+    # whole order statistics, the outer ones: between two of them an infinite ratio has no value
+    medians.sort()
+    last = (1.0 - level) / 2.0 * (len(medians) - 1)
+    lower, upper = medians[int(last)], medians[len(medians) - 1 - int(last)]
     if runs < 2:
         lower = upper = np.nan
     return float(np.median(values)), float(lower), float(upper)
