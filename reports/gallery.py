@@ -2,7 +2,7 @@
 folder.
 
     python -m reports.gallery --task geometry --preset-name mini --columns sds csd csd_neg vsd \\
-        --runs results/mini/runs --tables results/mini/tables --out results/mini/geometry.html
+        --runs results/mini/runs.txt --tables results/mini/tables --out results/mini/geometry.html
 
 The page names images by paths relative to itself and works from file://, without a network and,
 posters and tables, without scripts. Nothing from a run reaches a script: texts are escaped into
@@ -163,15 +163,17 @@ def prompt_tags(name: str | None) -> dict[str, tuple[str, ...]]:
 
 def plot(tables: Tables, columns: Sequence[str]) -> str:
     """The gradient-norm figure as SVG that takes its colours from the page; "" without traces."""
-    from reports import figures
+    from reports import gradient_norms
 
     if tables.traces is None or tables.traces.empty:
         return ""
     present = [column for column in columns if column in set(tables.traces["column"])]
     if not present:
         return ""
-    _, svg, _ = figures.draw_gradient_norms(tables.traces, columns=present)
-    return figures.themed(svg, label="Gradient norms against optimisation step and noise level")
+    _, svg, _ = gradient_norms.draw_gradient_norms(tables.traces, columns=present)
+    return gradient_norms.themed(
+        svg, label="Gradient norms against optimisation step and noise level"
+    )
 
 
 def render(context: Mapping[str, Any]) -> str:
@@ -247,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page. Exits with a message that names what is missing."""
     parser = argparse.ArgumentParser(prog="reports.gallery", description=__doc__)
     parser.add_argument("--task", default="geometry")
-    parser.add_argument("--runs", type=Path, required=True, help="results/<preset>/runs")
+    parser.add_argument("--runs", type=Path, required=True, help="their list or their folder")
     parser.add_argument("--tables", type=Path, required=True, help="results/<preset>/tables")
     parser.add_argument("--preset-name", required=True)
     parser.add_argument("--columns", nargs="+", required=True)

@@ -9,7 +9,7 @@ import pytest
 import synthetic_results as synthetic
 
 from pipeline import artifacts
-from reports import contact_sheet, figures, records
+from reports import contact_sheet, figures, gradient_norms, records
 
 COLUMNS = ["csd", "vsd"]
 
@@ -31,7 +31,7 @@ def runs(results: Path) -> list[records.Run]:
 
 def test_bins_hold_medians_and_quartiles_of_what_falls_in() -> None:
     traces = synthetic.trace_frame("csd_neg", np.random.default_rng(3)).assign(column="csd_neg")
-    table = figures.binned(traces, against="t", quantity="weighted_norm", bins=7)
+    table = gradient_norms.binned(traces, against="t", quantity="weighted_norm", bins=7)
     t = traces["t"].dropna()
     edges = np.linspace(t.min(), t.max() + 1e-9, 8)
     for row in table.itertuples(index=False):
@@ -48,7 +48,9 @@ def test_bins_hold_medians_and_quartiles_of_what_falls_in() -> None:
         assert row.lower == pytest.approx(np.quantile(values, 0.25))
     assert (
         table["n"].sum()
-        == (traces["term"].isin([*figures.TERMS, "posterior"]) & traces["norm"].notna()).sum()
+        == (
+            traces["term"].isin([*gradient_norms.TERMS, "posterior"]) & traces["norm"].notna()
+        ).sum()
     )
 
 
@@ -57,7 +59,46 @@ def test_a_trace_without_norms_is_refused() -> None:
         {"column": ["csd"], "step": [0], "t": [5.0], "term": ["classifier"], "norm": [np.nan]}
     )
     with pytest.raises(records.ReportError, match="no gradient norm"):
-        figures.binned(frame.assign(weighted_norm=np.nan), against="t", quantity="norm", bins=3)
+        gradient_norms.binned(
+            frame.assign(weighted_norm=np.nan), against="t", quantity="norm", bins=3
+        )
+
+
+def _vanishing() -> pandas.DataFrame:
+    """Traces whose classifier part vanishes half way, beside a generative part of 10."""
+    rows = [
+        {"step": step, "t": 5.0 * step, "term": term, "norm": norm, "weighted_norm": norm}
+        for step in range(100)
+        for term, norm in (("generative", 10.0), ("classifier", 1.0 if step < 50 else 0.0))
+    ]
+    return pandas.DataFrame(rows).assign(column="csd")
+
+
+def test_what_vanishes_stands_below_a_marked_floor_and_its_numbers_stay() -> None:
+    table = gradient_norms.binned_norms(_vanishing())
+    own = table[(table["term"] == "classifier") & (table["against"] == "step")]
+    assert own["median"].tolist() == [1.0] * 4 + [0.0] * 4
+    figure = gradient_norms.drawn(table, columns=["csd"])
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    assert gradient_norms.FLOOR / 3 < low < gradient_norms.FLOOR
+    assert 10.0 < high < 100.0
+    (line,) = [x for x in axes.lines if x.get_color() == gradient_norms.TERMS["classifier"][1]]
+    heights = np.asarray(line.get_ydata())
+    assert heights[:4].tolist() == [1.0] * 4
+    assert (heights[4:] > low).all()
+    assert (heights[4:] < gradient_norms.FLOOR).all()
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label for label in labels if label.startswith("<")] == ["< $10^{-3}$"]
+
+
+def test_the_figures_colours_are_the_pages() -> None:
+    style = (Path(figures.__file__).parent / "static" / "gallery.css").read_text(encoding="utf-8")
+    light = style.partition("@media")[0]
+    for term, (_, colour, _) in gradient_norms.TERMS.items():
+        assert term == "direction" or f"--term-{term}: {colour};" in light
+    assert f"--ink: {gradient_norms.INK};" in light
 
 
 def test_gradient_norms_program_is_reproducible(results: Path, tmp_path: Path) -> None:
@@ -81,12 +122,12 @@ def test_a_runs_own_trace_carries_its_column(tmp_path: Path) -> None:
 
 def test_themed_svg_takes_the_pages_colours() -> None:
     traces = synthetic.trace_frame("vsd", np.random.default_rng(0)).assign(column="<b>&")
-    _, svg, _ = figures.draw_gradient_norms(traces, columns=["<b>&"])
-    page = figures.themed(svg, label='a "label"')
+    _, svg, _ = gradient_norms.draw_gradient_norms(traces, columns=["<b>&"])
+    page = gradient_norms.themed(svg, label='a "label"')
     assert page.startswith("<svg viewBox=")
     assert "var(--term-classifier)" in page
     assert "currentColor" in page
-    assert figures.INK not in page
+    assert gradient_norms.INK not in page
     assert "&lt;b&gt;&amp;" in page
 
 
