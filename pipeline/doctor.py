@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-RUNNABLE = frozenset({"mixture"})
+OPTIMIZES_ON = ("cpu",)  # the devices that pipeline.optimize accepts in this release
 ROOT = Path(__file__).resolve().parent.parent  # relative paths in presets start here
 
 
@@ -23,17 +23,19 @@ def requirements(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> di
     Where the jobs run elsewhere (a cluster), this machine's GPU does not matter.
     """
     found: dict[str, str | None] = {}
-    if preset["device"] == "cuda" and jobs_run_here:
+    device = preset["device"]
+    if device == "cuda" and jobs_run_here:
         found["a CUDA GPU"] = _cuda()
-    for stage in preset["chain"]:
-        settings = preset["stages"][stage]
-        prior = settings["prior"]
-        if prior not in RUNNABLE:
-            found[f"the prior {prior} (stage {stage})"] = (
-                f"this release runs {', '.join(sorted(RUNNABLE))} only"
-            )
-        if "model" in preset["priors"][prior]:
-            found[f"weights of {prior}"] = _weights(preset["priors"][prior]["model"])
+    if device not in OPTIMIZES_ON:
+        known = ", ".join(OPTIMIZES_ON)
+        found[f"optimisation on {device}"] = f"this release optimises on {known} only"
+    for prior in dict.fromkeys(preset["stages"][stage]["prior"] for stage in preset["chain"]):
+        spec = preset["priors"][prior]
+        if "path" in spec:
+            there = (ROOT / spec["path"]).is_dir()
+            found[f"weights of {prior}"] = None if there else f"no folder {spec['path']}"
+        elif hub := spec.get("hub", spec.get("model")):
+            found[f"weights of {prior}"] = _weights(hub)
     clip = preset["evaluation"]["clip"]
     if clip.startswith("local-dir:"):
         folder = clip.removeprefix("local-dir:")
@@ -55,7 +57,11 @@ def _cuda() -> str | None:
 
 
 def _weights(models: list[str]) -> str | None:
-    """None when one of the hub ids is in the local hub cache; no network is touched."""
+    """None when one of the hub ids, `owner/name` or `owner/name@revision`, is in the local cache.
+
+    No network is touched.
+    """
+    models = [model.partition("@")[0] for model in models]
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     if any((cache / ("models--" + model.replace("/", "--"))).is_dir() for model in models):

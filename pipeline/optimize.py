@@ -28,6 +28,7 @@ from methods.weights import WEIGHTS
 from pipeline import checkpoint, record, trace
 from pipeline.artifacts import digest, exit_status
 from pipeline.config import ConfigError, Job, job
+from pipeline.doctor import OPTIMIZES_ON
 from pipeline.draws import draw_background, draw_cameras, draw_shading
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.interface import Guidance, View
@@ -89,8 +90,9 @@ def optimize(
         device=device,
         threads=threads,
     )
-    if device != "cpu":
-        raise ConfigError(f"device {device!r}: this release optimises on the CPU; use --device cpu")
+    if device not in OPTIMIZES_ON:
+        known = ", ".join(OPTIMIZES_ON)
+        raise ConfigError(f"device {device!r}: this release optimises on {known}; use --device")
     folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
     if before := record.failure_before(init_from):
         say(job, f"not started: {before}")
