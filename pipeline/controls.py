@@ -29,7 +29,7 @@ def nearness(
 def canny(
     normal: Float[Tensor, "b 3 h w"], *, blur: int = 5, low: float = 50.0, high: float = 100.0
 ) -> Float[Tensor, "b 1 h w"]:
-    """1 on the edges of a normal map in [0, 1], by OpenCV's Canny after a box blur of `blur` pixels.
+    """1 on the edges of a normal map in [0, 1]: OpenCV's Canny after a box blur of `blur` pixels.
 
     The defaults are CSD's, for 512 x 512 pixels; `low` and `high` are gradients of 8-bit values.
     Raises ValueError when `blur` is not odd and positive.

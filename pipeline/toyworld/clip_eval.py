@@ -160,12 +160,14 @@ def load(folder: Path) -> tuple[Any, Any, Any]:
     return model.eval().requires_grad_(False), preprocess, open_clip.get_tokenizer(name)
 
 
-def embedded(loaded: tuple[Any, Any, Any], pictures: Pictures) -> Float[Tensor, "n d"]:
-    """Unit embeddings of 8-bit pictures."""
+def embedded(
+    loaded: tuple[Any, Any, Any], images: Float[Tensor, "n 3 s s"]
+) -> Float[Tensor, "n d"]:
+    """Unit embeddings of pictures in [0, 1], rounded to 8 bits as files would be."""
     from PIL import Image
 
     model, preprocess, _ = loaded
-    eight_bit = (pictures.images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    eight_bit = (images * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).numpy()
     inputs = torch.stack([preprocess(Image.fromarray(image)) for image in eight_bit])
     parts = [model.encode_image(lot, normalize=True) for lot in inputs.split(64)]
     return torch.cat(parts)
@@ -214,7 +216,7 @@ def evaluate(folder: Path, *, seed: int, count: int = 1620, per_kind: int = 100)
     """
     loaded = load(folder)
     truth = true_renders(count, seed=seed)
-    pictures = embedded(loaded, truth)
+    pictures = embedded(loaded, truth.images)
     own_plain = (pictures * captions_embedded(loaded, truth.plain())).sum(-1).numpy()
     own_viewed = (pictures * captions_embedded(loaded, truth.viewed())).sum(-1).numpy()
     floors = {"plain": np.percentile(own_plain, 5), "view": np.percentile(own_viewed, 5)}
@@ -223,7 +225,7 @@ def evaluate(folder: Path, *, seed: int, count: int = 1620, per_kind: int = 100)
         lot = fakes(kind, per_kind, seed=seed + 1)
         claims = "view" if kind in ("janus", "wrong view") else "plain"
         words = lot.viewed() if claims == "view" else lot.plain()
-        score = (embedded(loaded, lot) * captions_embedded(loaded, words)).sum(-1).numpy()
+        score = (embedded(loaded, lot.images) * captions_embedded(loaded, words)).sum(-1).numpy()
         rows[kind] = {
             "claims": claims,
             "fakes": per_kind,

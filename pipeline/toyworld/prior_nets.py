@@ -6,6 +6,7 @@ shifts the residual blocks: with cross-attention alone captions were not obeyed 
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,9 @@ def controlnet(model: Any, seed: int) -> Any:
         reader = {"conditioning_channels": 3, "conditioning_embedding_out_channels": (16, 32, 64)}
         found = ControlNetModel.from_unet(model, **reader)
         # from_unet leaves this key at its default, and the pooled text would be read otherwise
-        heads = {"addition_embed_type_num_heads": model.config.addition_embed_type_num_heads}
-        same = ControlNetModel.from_config({**found.config, **heads})
+        config = {key: v for key, v in found.config.items() if not key.startswith("_")}
+        config["addition_embed_type_num_heads"] = model.config.addition_embed_type_num_heads
+        same = ControlNetModel(**config)
         same.load_state_dict(found.state_dict())
         return same
 
@@ -143,6 +145,22 @@ def token_ids(texts: list[str]) -> Tensor:
     return torch.tensor(rows)
 
 
+def pretrained(kind: str, folder: Path, device: str) -> Any:
+    """The frozen "unet", "vae", "controlnet" or "text_encoder" of a folder, in single precision."""
+    ensure_torchvision()
+    import diffusers
+    import transformers
+
+    classes = {
+        "vae": diffusers.AutoencoderKL,
+        "unet": diffusers.UNet2DConditionModel,
+        "controlnet": diffusers.ControlNetModel,
+        "text_encoder": transformers.CLIPTextModel,
+    }
+    found = classes[kind].from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    return found.to(device).eval().requires_grad_(False)
+
+
 def save_model(module: Any, folder: Path) -> None:
     """The model's folder in half precision; the file is complete or absent."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +181,7 @@ def save_tokenizer(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", config)
 
 
-def save_index(folder: Path, pipeline: str, parts: dict[str, tuple[str, str]]) -> None:
+def save_index(folder: Path, pipeline: str, parts: Mapping[str, Sequence[str | None]]) -> None:
     """model_index.json: the classes of the sub-folders, as diffusers writes it."""
     ensure_torchvision()
     import diffusers

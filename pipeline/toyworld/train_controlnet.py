@@ -22,7 +22,7 @@ from pipeline.controls import canny
 from pipeline.toyworld import prior_nets, training
 from pipeline.toyworld.prior_data import Pool, pool
 from pipeline.toyworld.train_autoencoder import SIZE
-from pipeline.toyworld.train_latent import encoded, pretrained
+from pipeline.toyworld.train_latent import encoded
 from pipeline.toyworld.train_pixel import WEIGHTS, v_target
 from pipeline.toyworld.training import Settings, Trainer
 
@@ -54,9 +54,8 @@ def train(
     every: int,
 ) -> Path:
     """The folder of the trained ControlNet."""
-    unet, vae, encoder = (
-        pretrained(kind, model / kind, device) for kind in ("unet", "vae", "text_encoder")
-    )
+    frozen = ("unet", "vae", "text_encoder")
+    unet, vae, encoder = (prior_nets.pretrained(kind, model / kind, device) for kind in frozen)
     net = prior_nets.controlnet(unet, settings.seed)
     if init is not None:
         training.start_from(net, init / WEIGHTS["controlnet"])

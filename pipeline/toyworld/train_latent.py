@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -43,32 +44,17 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Latents of unit variance, the tokens of their captions, their pictures' places in the pool."""
+    """Latents of unit variance, their captions' tokens, their pictures' places in the pool."""
 
     latents: Float[Tensor, "n 4 s s"]
     tokens: Int[Tensor, "n length"]
     index: Int[Tensor, " n"]
 
 
-def pretrained(kind: str, folder: Path, device: str) -> Module:
-    """The frozen autoencoder ("vae"), UNet or text encoder of a folder, in single precision."""
-    prior_nets.ensure_torchvision()
-    import diffusers
-    import transformers
-
-    classes = {
-        "vae": diffusers.AutoencoderKL,
-        "unet": diffusers.UNet2DConditionModel,
-        "text_encoder": transformers.CLIPTextModel,
-    }
-    found = classes[kind].from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
-    return found.to(device).eval().requires_grad_(False)  # type: ignore[no-any-return]
-
-
 @torch.no_grad()
 def encoded(
     pictures: Pool,
-    vae: Module,
+    vae: Any,
     count: int,
     *,
     seed: int,
@@ -81,7 +67,7 @@ def encoded(
     for start in range(0, count, 32):
         generator = seeded("latents", seed, start)
         b = batch(pictures, 32, generator, degraded=degraded, no_caption=no_caption)
-        posterior = vae.encode((2 * b.rgb - 1).to(device)).latent_dist  # type: ignore[operator]
+        posterior = vae.encode((2 * b.rgb - 1).to(device)).latent_dist
         latents.append(posterior.mean * vae.config.scaling_factor)
         captions += b.captions
         places.append(b.index)
@@ -100,7 +86,7 @@ def train(
     every: int,
 ) -> Path:
     """The folder of the trained model."""
-    vae = pretrained("vae", autoencoder, device)
+    vae = prior_nets.pretrained("vae", autoencoder, device)
     parts: dict[str, Module] = {
         "unet": prior_nets.unet(settings.seed, size=SIZE // 4, channels=4, widths=WIDTHS),
         "text_encoder": prior_nets.text_encoder(settings.seed),

@@ -6,7 +6,6 @@ The rate is held, then falls: a training whose rate still stands may be resumed 
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from pipeline.artifacts import digest, load_safetensors, save_safetensors
+from pipeline.artifacts import digest, load_safetensors, read_json, save_safetensors, write_json
 from pipeline.toyworld.world import seeded
 
 SAID_EVERY = 100  # steps between two lines of progress
@@ -133,8 +132,10 @@ def run(
     words: str,
     every: int,
 ) -> list[tuple[int, float]]:
-    """(step, mean loss since the last pair) of this call; the checkpoint is written as it goes."""
-    curve: list[tuple[int, float]] = []
+    """(step, mean loss since the last pair); checkpoint and `curve.json` are written as it goes."""
+    kept = checkpoint.with_name("curve.json")
+    told = read_json(kept) if kept.exists() else []
+    curve = [(step, value) for step, value in told if step <= trainer.step]
     total, count, began = 0.0, 0, time.monotonic()
     first, steps = trainer.step, trainer.settings.steps
     while trainer.step < steps:
@@ -151,6 +152,7 @@ def run(
             total, count = 0.0, 0
         if trainer.step % every == 0:
             trainer.save(checkpoint)
+            write_json(kept, curve)
     return curve
 
 
@@ -165,7 +167,11 @@ def start_from(module: Module, weights: Path) -> None:
 
     Raises ValueError when they are of another network.
     """
-    tensors, _ = load_safetensors(weights)
+    from safetensors.torch import load_file
+
+    if not weights.is_file():
+        raise ValueError(f"{weights} is missing: --init takes the folder of a trained model")
+    tensors = load_file(weights)
     try:
         module.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True)
     except RuntimeError as error:
@@ -203,12 +209,3 @@ def record(
         "torch": torch.__version__,
         "losses": [[step, round(value, 5)] for step, value in curve],
     }
-
-
-def curve_so_far(checkpoint: Path, fresh: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The losses of all calls that led here: what `curve.json` beside the checkpoint kept, then
-    those of this call."""
-    path = checkpoint.with_name("curve.json")
-    kept = json.loads(path.read_text()) if path.exists() else []
-    first = fresh[0][0] if fresh else math.inf
-    return [(s, v) for s, v in kept if s < first] + fresh
