@@ -1,9 +1,11 @@
 """Says which runs failed scientifically; the last word of a workflow, after its pages.
 
     python -m pipeline.verdict --runs DIR ... --out results/mini/verdict.txt
+    python -m pipeline.verdict --runs @results/mini/runs.txt --out results/mini/verdict.txt
 
-Writes the file and exits 0 when none failed; else prints each failed run with its reason and exits
-1, leaving no file, so that the next call says it again.
+@FILE stands for the folders in FILE, one a line. Writes the file and exits 0 when none failed; else
+prints each failed run with its reason and exits 1, leaving no file, so that the next call says it
+again.
 """
 
 import argparse
@@ -28,7 +30,9 @@ def failures(runs: Sequence[Path]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], fromfile_prefix_chars="@"
+    )
     parser.add_argument("--runs", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)

@@ -176,7 +176,7 @@ def select(
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Give `parser` the options that say which runs a sheet shows, and how."""
-    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="results/<preset>/runs")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="lists or folders")
     parser.add_argument("--task", default="geometry")
     parser.add_argument("--columns", nargs="+", help="which columns, in this order")
     parser.add_argument("--prompt-ids", nargs="+")

@@ -1,6 +1,6 @@
 """A short table of one preset's results in Markdown: the README's numbers come from a command.
 
-    python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs
+    python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs.txt
     python -m reports.readme_table --tables TABLES --runs RUNS --page README.md
 
 Prints the table, with --pairs also the paired comparisons behind it; with --page it also replaces
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="reports.readme_table", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--tables", type=Path, required=True, help="results/<preset>/tables")
-    parser.add_argument("--runs", type=Path, required=True, help="results/<preset>/runs")
+    parser.add_argument("--runs", type=Path, required=True, help="their list or their folder")
     parser.add_argument("--task", default="geometry")
     parser.add_argument("--stage")
     parser.add_argument("--columns", nargs="+", help="which columns, in this order; default: all")

@@ -65,6 +65,11 @@ class Run:
         return self.record["column"], self.record["prompt_id"], int(self.record["seed"])
 
     @property
+    def task(self) -> str | None:
+        """What was made, such as "geometry"; None where the record does not say."""
+        return self.record.get("task")
+
+    @property
     def failed(self) -> bool:
         """Whether the run ended in a scientific failure; its pictures are then placeholders."""
         return self.record["status"] != "ok"
@@ -120,17 +125,37 @@ REQUIRED = ("status", "preset", "column", "stage", "prompt", "prompt_id", "seed"
 
 
 def find_runs(root: Path, *, task: str, columns: Sequence[str] | None = None) -> list[Run]:
-    """Every run of `task` below `root`, of `columns` if given, sorted by folder.
+    """The runs of `task` below the folder `root`, or those that the file `root` lists; of `columns`
+    if given, sorted by folder.
 
-    Raises ReportError when there is none and ArtifactError for a broken run.json.
+    A list (`python -m pipeline.plan`) names run folders, one a line, seen from the working
+    directory, and hides what else lies beside them. Raises ReportError when there is no run, or a
+    listed one is not finished, and ArtifactError for a broken run.json.
     """
-    base = Path(root) / task
-    runs = [read_run(path.parent) for path in sorted(base.glob("*/*/seed*/*/run.json"))]
+    root = Path(root)
+    folders = _listed(root) if root.is_file() else _below(root / task)
+    runs = [run for folder in folders if (run := read_run(folder)).task in (None, task)]
     runs = [run for run in runs if columns is None or run.record["column"] in columns]
     if not runs:
         of = f" of {', '.join(columns)}" if columns else ""
-        raise ReportError(f"{base}: no finished run{of}; run the workflow for this preset first")
+        where = root if root.is_file() else root / task
+        raise ReportError(f"{where}: no finished run{of}; run the workflow for this preset first")
     return runs
+
+
+def _below(folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob("*/*/seed*/*/run.json"))]
+
+
+def _listed(path: Path) -> list[Path]:
+    folders = [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    missing = [folder for folder in folders if not (folder / "run.json").is_file()]
+    if missing:
+        raise ReportError(
+            f"{path}: {len(missing)} of {len(folders)} runs are not finished, {missing[0]} among "
+            "them; run the workflow, or name the folder of all runs to show those there are"
+        )
+    return sorted(folders)
 
 
 def read_run(folder: Path) -> Run:

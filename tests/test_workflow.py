@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from workflow_runs import ROOT, checkout, snakemake
 
 from pipeline import config, doctor
 from pipeline.artifacts import write_json
+from pipeline.guidance.load import PRIORS
 from pipeline.locks import held_workdir
 from prompts.load import load_set
 
@@ -55,23 +58,39 @@ def test_a_gpu_elsewhere_is_not_looked_for_here():
 
 
 def test_the_doctor_names_a_remedy_for_all_that_is_missing(monkeypatch, tmp_path, capsys):
-    preset = config.load_preset("smoke")
+    preset = config.load_preset("smoke") | {"device": "cuda"}
     preset["evaluation"]["clip"] = f"local-dir:{tmp_path}"
     preset["stages"]["nerf"]["prior"] = "stable_diffusion"
-    model = {"model": ["org/name"], "dtype": "float16", "text_encoder_bits": 16, "seed": 0}
-    preset["priors"]["stable_diffusion"] = model
+    preset["priors"]["stable_diffusion"] = {"hub": ["org/name@main", "copy/name"]}
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     missing = "\n".join(doctor.missing_for(preset))
     assert "run make toyworld" in missing
-    assert "hf download org/name" in missing
-    assert "this release runs" in missing
-    (tmp_path / "models--org--name").mkdir()
+    assert "hf download org/name\n" in f"{missing}\n"
+    assert "optimisation on cuda: this release optimises on cpu only" in missing
+    (tmp_path / "models--copy--name").mkdir()
     (tmp_path / "open_clip_model.safetensors").touch()
-    assert len(doctor.missing_for(preset)) == 1
+    assert len(doctor.missing_for(preset, jobs_run_here=False)) == 1
+    assert doctor.missing_for(preset | {"device": "cpu"}) == []
+    preset["priors"]["stable_diffusion"] = {"path": str(tmp_path / "none")}
+    assert doctor.missing_for(preset | {"device": "cpu"}) == [
+        f"weights of stable_diffusion: no folder {tmp_path}/none"
+    ]
     assert doctor.main(["--preset", "smoke"]) == 0
     assert capsys.readouterr().out.startswith("ok ")
     assert doctor.main(["--preset", "none"]) == 1
     assert "unknown preset 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", config.preset_names())
+def test_every_prior_of_a_preset_has_code_that_runs_it(preset):
+    for name, spec in config.load_preset(preset)["priors"].items():
+        assert spec.get("kind", name) in PRIORS
+
+
+def test_the_doctor_itself_waits_for_no_torch():
+    code = "import sys, pipeline.doctor; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_unknown_preset_stops_with_the_known_ones(tmp_path):
@@ -87,35 +106,56 @@ ODD = [
     "a car/../../etc/passwd; rm -rf *",
     "<script>alert(1)</script> & <b>car</b> {wildcards.x} %s \\n",
     "🚗 赤い車 — à l'ombre",
-    " ".join(["a"] * 200),  # 399 characters: the longest there may be
+    " ".join(["photographing"] * 28) + " a cars",  # 398 characters: as long as there may be
 ]
+
+
+def _asking_for(source: Path, prompts: list[str], name: str = "odd") -> None:
+    """`source` has a preset of these prompts, which are also what retrieval ranks."""
+    fields = {"name": name, "source": "a test", "licence": "none", "note": "odd"}
+    text = yaml.safe_dump(fields | {"prompts": prompts}, allow_unicode=True)
+    (source / "prompts" / "sets" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    preset = yaml.safe_load((source / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
+    preset["prompts"] |= {"geometry": name, "candidates": name, "limit": None}
+    preset["prompts"] |= {"strict_views": [], "strict_extra": None}
+    preset["evaluation"]["clip"] = "ViT-B-32-quickgelu:openai"  # the toy encoder knows few words
+    (source / "presets" / f"{name}.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
 
 
 def test_odd_prompts_become_plain_paths_and_never_reach_a_shell(tmp_path):
     source = checkout(tmp_path / "source")
-    fields = {"name": "odd", "source": "a test", "licence": "none", "note": "odd"}
-    text = yaml.safe_dump(fields | {"prompts": ODD}, allow_unicode=True)
-    (source / "prompts" / "sets" / "odd.yaml").write_text(text, encoding="utf-8")
-    preset = yaml.safe_load((source / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
-    preset["prompts"] |= {"geometry": "odd", "limit": None}
-    (source / "presets" / "odd.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
+    _asking_for(source, ODD)
     (tmp_path / "work").mkdir()
     done = snakemake(source, tmp_path / "work", "odd", "-n", "-p")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert _planned(done.stdout)["optimize"] == len(ODD) * len(preset["columns"])
+    assert _planned(done.stdout)["optimize"] == len(ODD) * 2
     for trace in ("<script>", "🚗", "$(touch", "../", "`red`"):
         assert trace not in done.stdout
     ids = set(re.findall(r"runs/geometry/\w+/([^/]+)/seed0", done.stdout))
     assert len(ids) == len(ODD)
     assert all(re.fullmatch(r"[a-z0-9-]{1,40}-[0-9a-f]{8}", prompt_id) for prompt_id in ids)
 
-    fields["prompts"] = [" ".join(["word"] * 300)]
-    text = yaml.safe_dump(fields, allow_unicode=True)
-    (source / "prompts" / "sets" / "odd.yaml").write_text(text, encoding="utf-8")
-    done = snakemake(source, tmp_path / "work", "odd", "-n")
-    assert done.returncode == 1
-    assert "at most 400" in done.stdout or "400 characters" in done.stdout
-    assert "Traceback" not in done.stdout
+
+def test_prompts_that_nothing_could_read_or_rank_are_refused_before_anything_runs(tmp_path):
+    source = checkout(tmp_path / "source")
+    preset = source / "presets" / "odd.yaml"
+    (tmp_path / "work").mkdir()
+
+    def refused() -> str:
+        done = snakemake(source, tmp_path / "work", "odd", "-n")
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+    _asking_for(source, [" ".join(["word"] * 300)])
+    assert "at most 400" in refused()
+    _asking_for(source, ["a red car, a red duck, a"])
+    text = preset.read_text(encoding="utf-8")
+    toy = "local-dir:pipeline/toyworld/weights/toy_clip"
+    preset.write_text(text.replace("ViT-B-32-quickgelu:openai", toy), encoding="utf-8")
+    assert "'a red car, a red duck, a'... has 10 tokens, the tokenizer keeps 8" in refused()
+    preset.write_text(text.replace("candidates: odd", "candidates: toy81"), encoding="utf-8")
+    assert "'a red car, a red duck, a' of odd is not in toy81" in refused()
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +296,9 @@ def test_the_verdict_names_failures_and_leaves_no_file(tmp_path, program, capsys
     error = capsys.readouterr().err
     assert error == f"{tmp_path / 'bad'}: failed at step 3: the render is not finite\n"
     assert not out.exists()
-    assert program("pipeline.verdict", "--runs", runs[0], "--out", out) == 0
+    listed = tmp_path / "runs.txt"
+    listed.write_text(f"{runs[0]}\n")
+    assert program("pipeline.verdict", "--runs", f"@{listed}", "--out", out) == 0
     assert out.read_text() == "1 runs, none failed\n"
     assert program("pipeline.verdict", "--runs", tmp_path / "none", "--out", out) == 1
     assert "run.json: no such file" in capsys.readouterr().err

@@ -14,9 +14,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
+from metrics import candidates  # noqa: E402
 from pipeline import config as presets  # noqa: E402
+from pipeline import plan  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
+from pipeline.tokens import check_captions  # noqa: E402
 
 PYTHON = sys.executable
 ROOT = Path(str(workflow.basedir))
@@ -28,18 +31,31 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 ALIVE = held_workdir(Path(".snakemake")) if workflow.is_main_process else None
 
 PRESET = str(config.get("preset", "paper"))
+
+
+def ranked_texts():
+    """Every caption that retrieval ranks, as metrics.embed will be asked to embed it."""
+    spec = SPEC["prompts"]
+    extra = [spec["strict_extra"]] if spec["strict_extra"] else []
+    strict = candidates.strict(
+        spec["candidates"], view_words=spec["strict_views"], extra=extra
+    )
+    return [*candidates.plain(spec["candidates"]), *strict]
+
+
 try:
     SPEC = presets.load_preset(PRESET)
     COLUMNS = list(presets.columns(SPEC))
     PROMPTS = presets.prompts(SPEC, "geometry")
+    plan.check_candidates(SPEC)
+    check_captions(ranked_texts(), clip=SPEC["evaluation"]["clip"])
 except ValueError as error:
     raise WorkflowError(str(error))
 
-PROMPT_IDS = [prompt.prompt_id for prompt in PROMPTS]
 CHAIN = SPEC["chain"]
 FINAL = CHAIN[-1]
 WORLD = SPEC["world"]
-RUN = f"results/{PRESET}/runs/geometry/{{column}}/{{prompt_id}}/seed{{seed}}/{{stage}}"
+RUN = plan.RUN.replace("{preset}", PRESET)
 
 
 wildcard_constraints:
@@ -51,14 +67,9 @@ wildcard_constraints:
     sweep="|".join(map(re.escape, SPEC["sweeps"])) or "none",
 
 
-def run_folders(stage=FINAL, column=None):
-    """Every run folder of a stage, of one column or of all."""
-    return [
-        RUN.format(column=c, prompt_id=i, seed=s, stage=stage)
-        for c in ([column] if column else COLUMNS)
-        for i in PROMPT_IDS
-        for s in SPEC["seeds"]
-    ]
+def run_folders(column=None):
+    """The run folders of the last stage, of one column or of all."""
+    return plan.run_folders(PRESET, SPEC, column=column)
 
 
 def job_of(wildcards):
@@ -202,11 +213,7 @@ def clip_files(wildcards=None):
 
 def candidate_texts():
     """The checksum of what retrieval ranks: an edited prompt set is another protocol."""
-    spec = SPEC["prompts"]
-    names = [n for n in (spec["candidates"], spec["strict_extra"]) if n]
-    return presets.digest(
-        [[p.text for p in presets.load_set(n).prompts] for n in names]
-    )
+    return presets.digest(ranked_texts())
 
 
 def candidate_options():

@@ -8,6 +8,7 @@ out: embeddings.npz a run; results/<preset>/tables/{scores,summary,pairs,traces}
 rule embed:
     """All captions once, all views of all runs; the encoder is loaded once."""
     input:
+        runs=f"results/{PRESET}/runs.txt",
         views=expand("{folder}/views/views.json", folder=run_folders()),
         model=clip_files,
     output:
@@ -18,7 +19,6 @@ rule embed:
     benchmark:
         f"results/{PRESET}/logs/embed.benchmark.tsv"
     params:
-        runs=run_folders(),
         model=clip_model(),
         backgrounds=backgrounds(),
         candidates=candidate_options(),
@@ -32,7 +32,7 @@ rule embed:
             --backgrounds {params.backgrounds:q} \
             --device {params.device:q} \
             --texts {output.texts:q} \
-            --runs {params.runs:q} \
+            --runs @{input.runs:q} \
             >{log:q} 2>&1
         """
 
@@ -40,6 +40,7 @@ rule embed:
 rule score:
     """CLIP score, R-Precision, truth metrics and image statistics; intervals and paired tests."""
     input:
+        runs=f"results/{PRESET}/runs.txt",
         texts=f"results/{PRESET}/tables/texts.npz",
         embeddings=expand("{folder}/embeddings.npz", folder=run_folders()),
         truth=truth_files,
@@ -55,7 +56,6 @@ rule score:
     benchmark:
         f"results/{PRESET}/logs/score.benchmark.tsv"
     params:
-        runs=run_folders(),
         model=clip_model(),
         background=backgrounds()[0],
         others=other_background_options(),
@@ -77,6 +77,6 @@ rule score:
             --cameras {params.cameras:q} \
             --level {params.level:q} \
             --out {params.folder:q} \
-            --runs {params.runs:q} \
+            --runs @{input.runs:q} \
             >{log:q} 2>&1
         """

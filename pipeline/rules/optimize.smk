@@ -1,8 +1,27 @@
 """Optimisation and rendering: one job a stage of each (column, prompt, seed), one for its pictures.
 
 in:  the image bank (miniature), the scene of the stage before
-out: scene.safetensors, run.json, trace.parquet; views/ and turntable in the run folder
+out: the list of runs; scene.safetensors, run.json, trace.parquet; views/ and turntable in the run folder
 """
+
+
+rule plan:
+    """The run folders of this preset, one a line: what tables and pages show, whatever else lies there."""
+    output:
+        f"results/{PRESET}/runs.txt",
+    log:
+        f"results/{PRESET}/logs/plan.log",
+    benchmark:
+        f"results/{PRESET}/logs/plan.benchmark.tsv"
+    params:
+        runs=presets.digest(run_folders()),
+    shell:
+        r"""
+        {PYTHON:q} -m pipeline.plan \
+            --preset {PRESET:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
 
 
 rule optimize:

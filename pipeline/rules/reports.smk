@@ -31,6 +31,7 @@ rule gradient_norms:
 rule sweep:
     """The swept columns of one sweep side by side, a row a prompt."""
     input:
+        runs=f"results/{PRESET}/runs.txt",
         views=sweep_views,
     output:
         f"results/{PRESET}/figures/{{sweep}}/sweep.png",
@@ -39,14 +40,13 @@ rule sweep:
     benchmark:
         f"results/{PRESET}/logs/sweep_{{sweep}}.benchmark.tsv"
     params:
-        runs=f"results/{PRESET}/runs",
         columns=sweep_columns,
         stage=FINAL,
         folder=f"results/{PRESET}/figures/{{sweep}}",
     shell:
         r"""
         {PYTHON:q} -m reports.figures sweep \
-            --runs {params.runs:q} \
+            --runs {input.runs:q} \
             --columns {params.columns:q} \
             --stage {params.stage:q} \
             --out {params.folder:q} \
@@ -57,6 +57,7 @@ rule sweep:
 rule geometry:
     """The comparison gallery of text-to-3D."""
     input:
+        runs=f"results/{PRESET}/runs.txt",
         views=expand("{folder}/views/views.json", folder=run_folders()),
         tables=f"results/{PRESET}/tables/summary.parquet",
         figure=f"results/{PRESET}/figures/gradient_norms.svg",
@@ -67,7 +68,6 @@ rule geometry:
     benchmark:
         f"results/{PRESET}/logs/geometry.benchmark.tsv"
     params:
-        runs=f"results/{PRESET}/runs",
         tables=f"results/{PRESET}/tables",
         columns=COLUMNS,
         stage=FINAL,
@@ -76,7 +76,7 @@ rule geometry:
         r"""
         {PYTHON:q} -m reports.gallery \
             --task geometry \
-            --runs {params.runs:q} \
+            --runs {input.runs:q} \
             --tables {params.tables:q} \
             --preset-name {PRESET:q} \
             --columns {params.columns:q} \
@@ -90,6 +90,7 @@ rule geometry:
 rule verdict:
     """Lists failed runs; fails when there are any, after the pages that show them."""
     input:
+        runs=f"results/{PRESET}/runs.txt",
         page=f"results/{PRESET}/geometry.html",
         records=expand("{folder}/run.json", folder=run_folders()),
     output:
@@ -98,12 +99,10 @@ rule verdict:
         f"results/{PRESET}/logs/verdict.log",
     benchmark:
         f"results/{PRESET}/logs/verdict.benchmark.tsv"
-    params:
-        runs=run_folders(),
     shell:
         r"""
         {PYTHON:q} -m pipeline.verdict \
-            --runs {params.runs:q} \
+            --runs @{input.runs:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """
