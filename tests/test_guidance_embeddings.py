@@ -1,12 +1,14 @@
 """Embedded texts: those of the pipelines, computed once, refused when they cannot be read whole."""
 
 import json
+import sys
 import threading
 
 import pytest
 import tiny_models as tiny
 import torch
 
+from pipeline.artifacts import ArtifactError
 from pipeline.guidance import embeddings
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.embeddings import texts_of
@@ -95,9 +97,12 @@ def test_a_broken_entry_is_computed_again_and_that_is_said(folders, tmp_path, ca
     assert capsys.readouterr().err == ""
 
 
-def test_writers_at_the_same_time_leave_whole_files(folders, tmp_path):
+def test_writers_at_the_same_time_leave_whole_files(folders, tmp_path, monkeypatch):
     texts = side(folders["clip"], tmp_path)
     expected = side(folders["clip"]).embed(TEXTS)
+    # one encoder for all: transformers cannot load in two threads at once
+    encoder = embeddings._load(texts.source, texts.dtype, texts.device)
+    monkeypatch.setattr(embeddings, "_load", lambda *_: encoder)
     found = []
     threads = [threading.Thread(target=lambda: found.append(texts.embed(TEXTS))) for _ in range(4)]
     for thread in threads:
@@ -132,14 +137,20 @@ def test_byte_level_vocabularies_know_every_text(folders, tmp_path):
     side(folder).embed(["a red car"])
 
 
-def test_a_prior_with_a_full_cache_needs_no_text_encoder(folders, tmp_path):
-    folder = tiny.copied(folders["clip"], tmp_path / "model")
-    spec, cache = tiny.spec("deepfloyd", folder), tmp_path / "cache"
-    options = {"bank": None, "prompt": "", "device": "cpu", "text_cache": cache}
+def test_a_vocabulary_of_sentencepiece_names_its_packages(folders, tmp_path, monkeypatch):
+    folder = tiny.copied(folders["t5"], tmp_path / "model")
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    (folder / "tokenizer" / "spiece.model").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # as where it is not installed
+    with pytest.raises(ArtifactError, match=r"spiece.model needs .* pip install sentencepiece"):
+        side(folder).embed(["a red car"])
+
+
+def test_a_prior_with_a_full_cache_needs_no_text_encoder(folders, tmp_path, no_encoder):
+    spec = tiny.spec("deepfloyd", folders["clip"])
+    options = {"bank": None, "prompt": "", "device": "cpu", "text_cache": tmp_path}
     expected = load_guidance(spec, **options).embed(TEXTS)
-    (folder / "text_encoder" / "config.json").write_bytes(
-        (folder / "text_encoder" / "config.json").read_bytes()
-    )
+    no_encoder()
     assert torch.equal(load_guidance(spec, **options).embed(TEXTS), expected)
 
 

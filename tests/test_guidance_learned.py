@@ -322,6 +322,19 @@ def test_pictures_must_be_there_at_the_networks_size(folders):
         prior.eps(x_t, T, conds, small)
 
 
+def test_a_picture_of_one_channel_stands_for_three(folders):
+    prior = controlled(folders, 0.5)
+    x_t, conds = case(prior)
+    grey, view = rand(2, 1, SIZE, SIZE), view_of()
+    one, three = (
+        prior.eps(
+            x_t, T, conds, View(view.background, view.c2w, {"depth": grey.repeat(1, n, 1, 1)})
+        )
+        for n in (1, 3)
+    )
+    assert torch.equal(one, three)
+
+
 def test_a_controlnet_of_another_model_is_refused(folders, tmp_path):
     other = tiny.tiny_unet(4, 4, tiny.LATENT, cross_attention_dim=24)
     ControlNetModel.from_unet(other).save_pretrained(tmp_path)

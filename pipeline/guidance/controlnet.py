@@ -136,22 +136,24 @@ def _seen(controls: Controls, view: View, k: int, b: int, device: torch.device) 
 def _picture(
     control: Control, view: View, x_t: Float[Tensor, "kb c h w"]
 ) -> Float[Tensor, "b m height width"]:
-    """The network's picture. Raises ValueError when it is missing or of the wrong size.
+    """The network's picture; a single channel stands for all.
 
-    Nothing is resized here: edges drawn at another size are other edges.
+    Raises ValueError when it is missing or of the wrong size. Nothing is resized here: edges drawn
+    at another size are other edges.
     """
     if control.image not in view.control:
         known = ", ".join(view.control) or "none"
         raise ValueError(f"a ControlNet needs the picture {control.image!r}; given are: {known}")
     picture, config = view.control[control.image], control.network.config
     factor = 2 ** (len(config.conditioning_embedding_out_channels) - 1)
-    wanted = (config.conditioning_channels, factor * x_t.shape[-2], factor * x_t.shape[-1])
-    if tuple(picture.shape[1:]) != wanted:
+    size = (factor * x_t.shape[-2], factor * x_t.shape[-1])
+    channels = config.conditioning_channels
+    if tuple(picture.shape[-2:]) != size or picture.shape[1] not in (1, channels):
         raise ValueError(
             f"the picture {control.image!r} is {tuple(picture.shape[1:])}, its ControlNet needs "
-            f"{wanted} (channels, height, width)"
+            f"{(channels, *size)} (channels, height, width)"
         )
-    return picture.to(x_t)
+    return picture.to(x_t).expand(-1, channels, -1, -1)
 
 
 def _spread(part: Tensor, rows: Tensor, count: int) -> Tensor:

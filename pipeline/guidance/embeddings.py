@@ -156,22 +156,33 @@ def _load(source: Source, dtype: torch.dtype, device: str) -> _Encoder:
 
     network = load_module(source, "text_encoder", TRANSFORMERS, dtype=dtype, device=device)
     folder = source.path / "tokenizer"
+    if (folder / "spiece.model").exists() and not (folder / "tokenizer.json").exists():
+        _require_sentencepiece(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises whatever its parsers raise
         raise ArtifactError(
             f"{folder}: not a tokenizer ({error}); fetch the model again"
         ) from error
-    if not tokenizer.is_fast:
-        raise ArtifactError(f"{folder}: lacks tokenizer.json; fetch the model again")
-    positions = getattr(network.config, "max_position_embeddings", T5_TOKENS)
+    t5, config = type(network).__name__ == "T5EncoderModel", network.config
     return _Encoder(
         tokenizer,
         network,
-        limit=min(positions, tokenizer.model_max_length),
-        masked=type(network).__name__ == "T5EncoderModel"
-        or bool(getattr(network.config, "use_attention_mask", False)),
+        limit=min(T5_TOKENS if t5 else config.max_position_embeddings, tokenizer.model_max_length),
+        masked=t5 or bool(getattr(config, "use_attention_mask", False)),
     )
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """Without these packages transformers asks for a third one, which does not help."""
+    try:
+        import google.protobuf  # noqa: F401
+        import sentencepiece  # noqa: F401
+    except ImportError as error:
+        raise ArtifactError(
+            f"{folder / 'spiece.model'} needs the packages sentencepiece and protobuf: "
+            f"pip install sentencepiece protobuf ({error})"
+        ) from error
 
 
 def texts_of(spec: Mapping[str, Any], *, cache: Path | None, device: str) -> Texts:
