@@ -1,7 +1,8 @@
 """The rasterizer by nvdiffrast, for CUDA tensors; `interface.py` says what it promises.
 
 nvdiffrast is licensed for research and evaluation only and is not on PyPI: it is installed by hand,
-and this module can be imported only where it is.
+and this module can be imported only where it is. Written from nvdiffrast's documentation and not
+yet run on a GPU: the tests marked requires_cuda compare it with `cpu.py`.
 """
 
 import functools

@@ -77,7 +77,9 @@ class Rasterizer(Protocol):
         crosses between their centres at a fraction s of the way from the nearer triangle's pixel,
         its colour covers s - 1/2 of the other pixel or, if that is negative, lacks 1/2 - s of its
         own. An edge is a silhouette if it has one triangle, or if all its triangles lie on one side
-        of it as seen. Edges are shared by vertex indices: weld the vertices first.
+        of it as seen. Edges are shared by vertex indices: weld the vertices first. Where smaller
+        triangles lie between that pixel's centre and the silhouette, nvdiffrast leaves the pair
+        alone and the plain backend follows the surface to it (`silhouettes.py`).
         """
         ...
 
