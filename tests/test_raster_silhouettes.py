@@ -182,10 +182,10 @@ def test_a_fine_balls_outline_is_found_by_following_the_surface(subdivisions):
     for followed in (0, FOLLOWED):
         mask = _mask(*_disc(radius, subdivisions), (64, 64), followed=followed)
         (slope,) = torch.autograd.grad(mask.mean(), radius)
-        found[followed] = float(slope) / (math.pi * float(radius) / 2)
+        found[followed] = slope.item() / (math.pi * radius.item() / 2)
         if followed:
             assert float(mask.detach().mean()) == pytest.approx(
-                math.pi * float(radius) ** 2 / 4, rel=6e-3
+                math.pi * radius.item() ** 2 / 4, rel=6e-3
             )
     assert found[FOLLOWED] == pytest.approx(1.0, abs=0.05)
     assert found[0] < (0.9 if subdivisions == 3 else 0.1)
