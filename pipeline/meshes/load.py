@@ -1,14 +1,15 @@
 """Bring a GLB, OBJ or PLY file into the project's world as one mesh.
 
-    python -m pipeline.meshes.load chair.glb --out FOLDER [--up y] [--front z] [--max-faces N]
+    python -m pipeline.meshes.load chair.glb --out FOLDER [--up=y] [--front=z] [--place fit]
 
 Writes FOLDER/mesh.safetensors (vertices, faces) and FOLDER/mesh.json (what was read, what was
 changed, the transform, checksums). A file that holds no usable mesh is a result: mesh.json says
 failed and why, mesh.safetensors is empty, the exit status is 0.
 
 `--up` and `--front` name the file's axes that point up and to the object's front: x, y, z, -x, -y,
--z. The defaults are glTF's. Materials, textures, bones and animations are not read; nothing outside
-the file is opened.
+-z (`--up=-y`, with an equals sign). The defaults are glTF's. `--place keep` leaves a mesh that lies
+in the unit ball already where it is; `fit` centres and scales it. Materials, textures, bones and
+animations are not read; nothing outside the file is opened.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import torch
 from pipeline.artifacts import exit_status, save_safetensors, write_json
 from pipeline.meshes.formats import EXPORT, Checked, checked, refuse_faces
 from pipeline.meshes.mesh import Mesh, MeshError, checksum
-from pipeline.meshes.orient import AXES, placed
+from pipeline.meshes.orient import AXES, PLACES, placed
 from pipeline.meshes.repair import Faces, Vertices, repaired
 from pipeline.meshes.winding import edges
 
@@ -43,11 +44,17 @@ class Loaded:
 
 
 def load_mesh(
-    path: Path | str, *, up: str = "y", front: str = "z", max_faces: int = MAX_FACES
+    path: Path | str,
+    *,
+    up: str = "y",
+    front: str = "z",
+    place: str = "fit",
+    max_faces: int = MAX_FACES,
 ) -> Loaded:
     """The file's triangles as one mesh inside the ball of radius 0.95, +z up, +x front.
 
-    Raises MeshError for a file that holds no usable mesh, ValueError for unknown axes.
+    `place` "keep" only turns it. Raises MeshError for a file that holds no usable mesh, ValueError
+    for unknown names of axes or places.
     """
     path = Path(path)
     data = _bytes(path)
@@ -55,9 +62,9 @@ def load_mesh(
     vertices, faces = _triangles(path, file)
     refuse_faces(path, len(faces), max_faces)
     vertices, faces, changes = repaired(path, vertices, faces)
-    place = placed(path, vertices, up, front)
+    world = placed(path, vertices, up=up, front=front, place=place)
     mesh = Mesh(
-        torch.from_numpy(place.vertices.astype(np.float32)),
+        torch.from_numpy(world.vertices.astype(np.float32)),
         torch.from_numpy(np.ascontiguousarray(faces, dtype=np.int64)),
     )
     count = edges(faces).faces
@@ -69,7 +76,8 @@ def load_mesh(
         "kind": file.kind,
         "up": up,
         "front": front,
-        "matrix": place.matrix.tolist(),
+        "place": place,
+        "matrix": world.matrix.tolist(),
         "vertices": len(vertices),
         "faces": len(faces),
         "watertight": bool((count == 2).all()),
@@ -148,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--up", choices=AXES, default="y")
     parser.add_argument("--front", choices=AXES, default="z")
+    parser.add_argument("--place", choices=PLACES, default="fit")
     parser.add_argument("--max-faces", type=int, default=MAX_FACES)
     options = vars(parser.parse_args(arguments))
     record = write_mesh(options.pop("out"), options.pop("file"), **options)

@@ -1,10 +1,12 @@
 """A mesh turned, centred and scaled into the project's world, and the way back.
 
 `up` and `front` name the file's axes: x, y, z or -x, -y, -z. They become +z and +x; the third axis
-follows by the right hand, so that nothing is mirrored. glTF's are up y, front z. The bounding box's
-centre goes to the origin, the farthest vertex to distance RADIUS.
+follows by the right hand, so that nothing is mirrored. glTF's are up y, front z. The place "fit"
+moves the bounding box's centre to the origin and the farthest vertex to distance RADIUS; "keep"
+only turns.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,13 +45,10 @@ def rotation(up: str, front: str) -> Float[np.ndarray, "3 3"]:
     return np.stack([ahead, np.cross(top, ahead), top]).astype(np.float64)
 
 
-def placed(path: Path, vertices: Float[np.ndarray, "v 3"], up: str, front: str) -> Placed:
-    """The vertices in the world. Raises MeshError where the scale is out of range."""
-    turn = rotation(up, front)
+def _fit(path: Path, vertices: Float[np.ndarray, "v 3"], turn: Float[np.ndarray, "3 3"]) -> Placed:
     low, high = vertices.min(0), vertices.max(0)
     centre = low / 2 + high / 2
-    half = high / 2 - low / 2
-    longest = float(half.max())
+    longest = float((high / 2 - low / 2).max())
     if not 1e-30 < longest < 1e30:
         what = f"its size is {2 * longest:.3g} of its units"
         raise MeshError(path, what, "scale it to a sensible size before exporting it")
@@ -58,3 +57,26 @@ def placed(path: Path, vertices: Float[np.ndarray, "v 3"], up: str, front: str) 
     matrix[:3, :3] = turn * scale
     matrix[:3, 3] = -matrix[:3, :3] @ centre
     return Placed((vertices - centre) * scale @ turn.T, matrix)
+
+
+def _keep(path: Path, vertices: Float[np.ndarray, "v 3"], turn: Float[np.ndarray, "3 3"]) -> Placed:
+    with np.errstate(over="ignore"):
+        farthest = float(np.linalg.norm(vertices, axis=1).max())
+    if farthest > 1:
+        what = f"it reaches {farthest:.3g} from the origin, beyond the unit ball"
+        raise MeshError(path, what, "let it be placed: --place fit")
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    return Placed(vertices @ turn.T, matrix)
+
+
+PLACES: dict[str, Callable[..., Placed]] = {"fit": _fit, "keep": _keep}
+
+
+def placed(
+    path: Path, vertices: Float[np.ndarray, "v 3"], *, up: str, front: str, place: str
+) -> Placed:
+    """The vertices in the world. Raises MeshError where the scale is out of range."""
+    if place not in PLACES:
+        raise ValueError(f"unknown place {place!r}; known: {', '.join(PLACES)}")
+    return PLACES[place](path, vertices, rotation(up, front))

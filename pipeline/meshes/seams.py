@@ -1,8 +1,9 @@
 """How visible a texture's seams are: the colour jump across them, over that across other edges.
 
 A seam is an edge of two faces that lie apart in the texture. Across an edge the colour is compared
-at two points of the surface, one in each face at the same small distance from the edge, each looked
-up through its own face's part of the texture. A jump is a distance in CIE L*a*b* (Delta E 1976),
+at two points of the surface, one in each face and equally far from the edge, each looked up through
+its own face's part of the texture; the two points of every edge, flat or folded, are the same small
+distance apart. A jump is a distance in CIE L*a*b* (Delta E 1976),
 averaged over edges by their length. A texture without seams has a ratio near 1.
 """
 
@@ -56,7 +57,7 @@ def seams(
     if distance is None:
         distance = _distance(mesh, atlas)
     split = _is_seam(atlas, pairs)
-    jump, weight = _jumps(mesh, atlas, image, pairs, distance / 2)
+    jump, weight = _jumps(mesh, atlas, image, pairs, _steps(mesh, pairs, distance))
     seam, interior = (_mean(jump[chosen], weight[chosen]) for chosen in (split, ~split))
     ratio = None
     if seam is not None and interior is not None:
@@ -108,7 +109,7 @@ def _is_seam(atlas: Atlas, pairs: _Pairs) -> Bool[Tensor, " p"]:
 
 
 def _jumps(
-    mesh: Mesh, atlas: Atlas, image: Tensor, pairs: _Pairs, step: float
+    mesh: Mesh, atlas: Atlas, image: Tensor, pairs: _Pairs, step: Float[Tensor, " p"]
 ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Of every edge the mean Delta E, and its length times the share of places that could be taken.
 
@@ -133,15 +134,30 @@ def _jumps(
     return total / used.clamp_min(1), (ends[0] - ends[1]).norm(dim=1) * used
 
 
-def _shares(
-    mesh: Mesh, face: Tensor, corner: Tensor, t: Tensor, step: float
-) -> Float[Tensor, "p 3"]:
-    """Barycentric shares (start, end, third corner) of the point `step` inside the edge at t."""
+def _frame(mesh: Mesh, face: Tensor, corner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(direction into the face, height over the edge, the third corner's foot in [start, end])."""
     a, b, c = (mesh.vertices[mesh.faces[face, (corner + k) % 3]] for k in range(3))
     along = b - a
-    squared = (along * along).sum(1)
-    foot = ((c - a) * along).sum(1) / squared
-    height = (c - a - foot[:, None] * along).norm(dim=1)
+    foot = ((c - a) * along).sum(1) / (along * along).sum(1)
+    inward = c - a - foot[:, None] * along
+    height = inward.norm(dim=1)
+    return inward / height[:, None], height, foot
+
+
+def _steps(mesh: Mesh, pairs: _Pairs, distance: float) -> Float[Tensor, " p"]:
+    """How far from each edge the two points lie, so that they are `distance` apart.
+
+    At folds sharper than 30 degrees they come nearer than that.
+    """
+    sides = [_frame(mesh, pairs.face[:, side], pairs.corner[:, side])[0] for side in (0, 1)]
+    return distance / (sides[0] - sides[1]).norm(dim=1).clamp_min(0.5)
+
+
+def _shares(
+    mesh: Mesh, face: Tensor, corner: Tensor, t: Tensor, step: Float[Tensor, " p"]
+) -> Float[Tensor, "p 3"]:
+    """Barycentric shares (start, end, third corner) of the point `step` inside the edge at t."""
+    _, height, foot = _frame(mesh, face, corner)
     third = step / height
     second = t - third * foot
     return torch.stack([1 - second - third, second, third], 1)

@@ -1,0 +1,335 @@
+"""Atlases, baked textures, seams and GLB files: identities, hand-made atlases, another renderer."""
+
+import io
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from pipeline.artifacts import save_safetensors
+from pipeline.cameras import Cameras, orbit, rays
+from pipeline.meshes.bake import at, bake, dilated
+from pipeline.meshes.colours import display_from_linear, lab, linear_from_display
+from pipeline.meshes.export_glb import bare_glb, coloured_glb, textured_glb
+from pipeline.meshes.glb import chunks
+from pipeline.meshes.load import load_mesh
+from pipeline.meshes.mesh import Mesh
+from pipeline.meshes.seams import seams
+from pipeline.meshes.unwrap import Atlas, texels, unwrap
+from pipeline.raster.interface import backend
+from pipeline.raster.projection import clip_positions
+from pipeline.toyworld import meshes as toy
+from pipeline.toyworld.objects import build
+from pipeline.toyworld.world import seeded
+
+SIZE = 96
+
+
+def mesh_of(shape: trimesh.Trimesh) -> Mesh:
+    vertices = torch.tensor(np.asarray(shape.vertices), dtype=torch.float32)
+    return Mesh(vertices, torch.tensor(np.asarray(shape.faces)))
+
+
+def waves(position: torch.Tensor) -> torch.Tensor:
+    """Differs along every axis, so that a turned or mirrored object is another picture."""
+    return 0.5 + 0.45 * torch.sin(5 * position + torch.tensor([0.0, 1.0, 2.5]))
+
+
+@pytest.fixture(scope="module")
+def blob() -> tuple[Mesh, Atlas, torch.Tensor]:
+    mesh = mesh_of(trimesh.creation.torus(0.6, 0.25, major_sections=40, minor_sections=16))
+    atlas = unwrap(mesh, 256)
+    return mesh, atlas, bake(waves, mesh, atlas)
+
+
+def test_an_atlas_keeps_the_faces_and_cuts_them_without_overlap(blob):
+    mesh, atlas, _ = blob
+    assert torch.equal(atlas.source[atlas.faces], mesh.faces)
+    assert 0 <= atlas.uv.min() < atlas.uv.max() <= 1
+    a, b, c = (atlas.uv * torch.tensor(atlas.size[::-1]))[atlas.faces].unbind(1)
+    (x, y), (s, t) = (b - a).unbind(1), (c - a).unbind(1)
+    area = ((x * t - y * s).abs() / 2).sum()
+    covered = texels(mesh, atlas).covered.sum()
+    # If triangles lay on one another, fewer texels than their area would be covered.
+    assert covered == pytest.approx(float(area), rel=0.03)
+
+
+def test_the_same_mesh_has_the_same_atlas_from_the_cache_too(blob, tmp_path):
+    mesh, atlas, _ = blob
+    for again in (unwrap(mesh, 256), *(unwrap(mesh, 256, cache=tmp_path) for _ in range(2))):
+        assert again.size == atlas.size
+        for one, other in ((again.uv, atlas.uv), (again.source, atlas.source)):
+            assert torch.equal(one, other)
+    (file,) = tmp_path.iterdir()
+    fake = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv * 0}
+    save_safetensors(file, fake | {"size": torch.tensor([4, 5])})
+    assert unwrap(mesh, 256, cache=tmp_path).size == (4, 5)  # it is read
+    unwrap(mesh, 64, cache=tmp_path)
+    unwrap(Mesh(mesh.vertices * 0.5, mesh.faces), 256, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(ValueError, match="at least 32"):
+        unwrap(mesh, 16)
+
+
+def test_small_triangles_have_room_in_the_atlas_too():
+    mesh = mesh_of(trimesh.creation.icosphere(3, 0.004))  # areas around 1e-7
+    atlas = unwrap(mesh, 128)
+    corners = atlas.uv[atlas.faces]
+    assert ((corners - corners.roll(1, 1)).abs().amax((1, 2)) > 0).all()
+
+
+def test_texels_lie_on_the_surface_with_its_normal():
+    mesh = mesh_of(trimesh.creation.box((0.8, 1.0, 0.6)))
+    shown = texels(mesh, unwrap(mesh, 64))
+    position, normal = shown.position[shown.covered], shown.normal[shown.covered]
+    half = torch.tensor([0.4, 0.5, 0.3])
+    torch.testing.assert_close((position * normal).sum(1), (half * normal.abs()).sum(1))
+    assert (position.abs() <= half + 1e-6).all()
+    assert torch.equal(
+        shown.position[~shown.covered], torch.zeros_like(shown.position[~shown.covered])
+    )
+
+
+def test_dilation_takes_the_nearest_covered_texel():
+    image = torch.rand(9, 11, 2, generator=torch.Generator().manual_seed(0))
+    covered = torch.zeros(9, 11, dtype=torch.bool)
+    covered[[1, 7, 3], [2, 8, 4]] = True
+    got = dilated(image, covered)
+    where = covered.nonzero().float()
+    for row in range(9):
+        for column in range(11):
+            distance = (where - torch.tensor([row, column])).norm(dim=1)
+            nearest = where[distance <= distance.min() + 1e-6].long()
+            assert any(torch.equal(got[row, column], image[a, b]) for a, b in nearest.tolist())
+    assert torch.equal(dilated(image, covered & False), image)
+
+
+def test_a_baked_field_is_read_back_at_the_surface(blob):
+    mesh, atlas, image = blob
+    generator = torch.Generator().manual_seed(0)
+    face = torch.randint(len(mesh.faces), (3000,), generator=generator)
+    share = torch.rand(3000, 3, generator=generator) ** 2
+    share = share / share.sum(1, keepdim=True)
+    point = (share[:, :, None] * mesh.vertices[mesh.faces[face]]).sum(1)
+    uv = (share[:, :, None] * atlas.uv[atlas.faces[face]]).sum(1)
+    assert (at(image, uv) - waves(point)).abs().max() < 0.06  # about a texel's change
+    assert torch.equal(bake(waves, mesh, atlas, chunk=1000), image)
+
+
+def test_display_and_linear_are_inverse_and_match_the_standard():
+    rgb = torch.linspace(0, 1, 257, dtype=torch.float64)[:, None].expand(-1, 3)
+    linear = linear_from_display(rgb)
+    torch.testing.assert_close(display_from_linear(linear), rgb, atol=1e-6, rtol=0)
+    # IEC 61966-2-1: code 188 of 255 is half the light, within its rounding.
+    assert float(linear_from_display(torch.tensor([188 / 255]))) == pytest.approx(0.5, abs=0.004)
+    assert float(linear_from_display(torch.tensor([0.02]))) == pytest.approx(0.02 / 12.92)
+
+
+def test_lab_of_known_colours():
+    # Values of CIELAB under D65 as tabulated for the sRGB primaries.
+    rgb = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    known = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18]]
+    known += [[32.30, 79.19, -107.86]]
+    torch.testing.assert_close(lab(rgb), torch.tensor(known), atol=0.05, rtol=0)
+
+
+def strip(columns: int) -> tuple[Mesh, Atlas]:
+    """A strip of squares along x, cut in the middle: its right half lies higher in the texture."""
+    x = torch.arange(columns + 1) / columns * 2 - 1
+    bottom = torch.stack([x, torch.full_like(x, -0.5), torch.zeros_like(x)], 1)
+    top = torch.stack([x, torch.full_like(x, 0.5), torch.zeros_like(x)], 1)
+    n = columns + 1
+    faces = [[[k, k + 1, n + k + 1], [k, n + k + 1, n + k]] for k in range(columns)]
+    mesh = Mesh(torch.cat([bottom, top]), torch.tensor(faces).reshape(-1, 3))
+    right = torch.arange(2 * columns) >= columns
+    source = torch.arange(2 * n).repeat(2)
+    flat = (mesh.vertices[:, :2] + torch.tensor([1.0, 0.5])) * torch.tensor([0.4, 0.3]) + 0.05
+    uv = torch.cat([flat, flat + torch.tensor([0.0, 0.5])])
+    atlas = Atlas(source, mesh.faces + (right * 2 * n)[:, None], uv, (400, 400))
+    return mesh, atlas
+
+
+def grey(lightness: float) -> float:
+    """Display grey of a given L*."""
+    return float(display_from_linear(torch.tensor([((lightness + 16) / 116) ** 3]))[0])
+
+
+def test_a_known_offset_across_a_seam_is_the_measured_jump():
+    mesh, atlas = strip(8)
+    image = torch.full((400, 400, 3), grey(50.0))
+    image[200:] = grey(57.0)  # the right half of the strip
+    found = seams(mesh, atlas, image)
+    assert found.seam_edges == 1
+    assert found.seam == pytest.approx(7.0, abs=0.01)
+    assert found.interior == pytest.approx(0.0, abs=1e-4)
+    assert found.ratio == pytest.approx(7.0 / 0.23, rel=0.01)
+    assert found.record()["seam_edges"] == 1
+
+
+def test_a_smooth_field_has_no_seam_and_its_gradient_is_the_jump():
+    mesh, atlas = strip(8)
+    slope = 20.0  # of L* per world unit along x
+    x = (torch.arange(400) + 0.5) / 400
+    lightness = 50 + slope * ((x - 0.05) / 0.4 - 1)
+    row = torch.stack([torch.full((3,), grey(float(value))) for value in lightness])
+    found = seams(mesh, atlas, row.expand(400, 400, 3), distance=0.05)
+    assert found.seam == pytest.approx(slope * 0.05, rel=0.02)
+    # Edges between squares stand across the gradient, diagonals at 1 : 0.25 to it.
+    assert 0.4 < found.interior / found.seam <= 1.0
+    assert found.ratio == pytest.approx(found.seam / found.interior)
+
+
+def test_points_across_folded_edges_are_as_far_apart_as_across_flat_ones():
+    mesh = mesh_of(trimesh.creation.box((1, 1, 1)))
+    atlas = unwrap(mesh, 256)
+    linear = bake(lambda p: 0.5 + 0.1 * p, mesh, atlas)
+    found = seams(mesh, atlas, linear, distance=0.04)
+    # Lab is nearly linear here; no two points that far apart differ more than along the gradient.
+    steepest = float((lab(torch.tensor([[0.5] * 3])) - lab(torch.tensor([[0.51] * 3]))).norm()) * 10
+    assert found.seam < 1.6 * steepest * 0.04
+    assert found.interior > 0
+
+
+def test_seams_of_a_mesh_without_any_are_none():
+    mesh, atlas = strip(4)
+    whole = Atlas(atlas.source[:10], mesh.faces, atlas.uv[:10], atlas.size)
+    found = seams(mesh, whole, torch.rand(400, 400, 3))
+    assert (found.seam, found.ratio, found.seam_edges) == (None, None, 0)
+    assert found.interior > 0
+
+
+def test_the_baked_texture_has_no_visible_seams(blob):
+    mesh, atlas, image = blob
+    assert seams(mesh, atlas, image).ratio < 1.3
+    shuffled = image.clone()
+    shuffled[: len(image) // 2] *= 0.6  # whatever charts lie there
+    assert seams(mesh, atlas, shuffled).ratio > seams(mesh, atlas, image).ratio
+
+
+def check_structure(data: bytes) -> dict:
+    """The file is one whole GLB: lengths agree, nothing lies outside, accessors fit their views."""
+    assert struct.unpack("<4sII", data[:12]) == (b"glTF", 2, len(data))
+    tree, binary = chunks("memory", data)
+    assert all("uri" not in item for key in ("buffers", "images") for item in tree.get(key, []))
+    assert "extensionsRequired" not in tree
+    assert len(binary) - 3 <= tree["buffers"][0]["byteLength"] <= len(binary)
+    widths = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
+    for accessor in tree["accessors"]:
+        view = tree["bufferViews"][accessor["bufferView"]]
+        assert view["byteOffset"] % 4 == 0
+        assert view["byteLength"] == 4 * widths[accessor["type"]] * accessor["count"]
+        assert view["byteOffset"] + view["byteLength"] <= len(binary)
+    json.dumps(tree, allow_nan=False)
+    return tree
+
+
+def loaded(data: bytes) -> trimesh.Trimesh:
+    (shape,) = trimesh.load_scene(
+        io.BytesIO(data), file_type="glb", process=False
+    ).geometry.values()
+    return shape
+
+
+def test_files_are_whole_and_the_same_each_time(blob):
+    mesh, atlas, image = blob
+    for data, again in (
+        (bare_glb(mesh), bare_glb(mesh)),
+        (coloured_glb(mesh, waves(mesh.vertices)), coloured_glb(mesh, waves(mesh.vertices))),
+        (textured_glb(mesh, atlas, image), textured_glb(mesh, atlas, image)),
+    ):
+        assert data == again
+        check_structure(data)
+
+
+def test_geometry_stands_upright_in_gltf_and_returns_unchanged(blob, tmp_path):
+    mesh, _, _ = blob
+    shape = loaded(bare_glb(mesh))
+    x, y, z = mesh.vertices.T.numpy()
+    np.testing.assert_array_equal(shape.vertices, np.stack([y, z, x], 1).astype(np.float32))
+    np.testing.assert_array_equal(shape.faces, mesh.faces)
+    assert shape.volume > 0  # turned, not mirrored
+    path = tmp_path / "again.glb"
+    path.write_bytes(bare_glb(mesh))
+    again = load_mesh(path, place="keep")
+    assert torch.equal(again.mesh.vertices.sort(0).values, mesh.vertices.sort(0).values)
+    assert again.record["changes"] == []
+
+
+def test_vertex_colours_are_linear_light_and_unlit(blob):
+    mesh, _, _ = blob
+    data = coloured_glb(mesh, waves(mesh.vertices))
+    tree = check_structure(data)
+    assert tree["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
+    assert tree["extensionsUsed"] == ["KHR_materials_unlit"]
+    light = torch.tensor(loaded(data).visual.vertex_attributes["color"])
+    expected = linear_from_display(waves(mesh.vertices))
+    torch.testing.assert_close(light, expected)
+    with pytest.raises(ValueError, match="for 640 vertices"):
+        coloured_glb(mesh, torch.zeros(3, 3))
+
+
+def test_textures_return_as_written(blob):
+    mesh, atlas, image = blob
+    shape = loaded(textured_glb(mesh, atlas, image))
+    picture = np.asarray(shape.visual.material.baseColorTexture)
+    np.testing.assert_array_equal(picture, (image * 255 + 0.5).to(torch.uint8).numpy())
+    np.testing.assert_allclose(shape.visual.uv[:, 0], atlas.uv[:, 0], atol=1e-6)
+    np.testing.assert_allclose(1 - shape.visual.uv[:, 1], atlas.uv[:, 1], atol=1e-6)
+    with pytest.raises(ValueError, match="an atlas of"):
+        textured_glb(Mesh(mesh.vertices, mesh.faces[:5]), atlas, image)
+
+
+def field_render(mesh: Mesh, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rgb, covered) of the field itself at every pixel's centre."""
+    raster = backend("cpu")
+    pos = clip_positions(mesh.vertices, cameras, 1.0)
+    rast = raster.rasterize(pos, mesh.faces, (SIZE, SIZE))
+    covered = rast[..., 3] > 0
+    return waves(raster.interpolate(mesh.vertices[None], rast, mesh.faces)), covered
+
+
+def other_render(data: bytes, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """(rgb, covered) of a GLB as another program shows it: embree's rays, a lookup of its own."""
+    shape = loaded(data)
+    origins, directions = (
+        r.reshape(-1, 3).numpy()[:, [1, 2, 0]] for r in rays(cameras, SIZE, SIZE)
+    )
+    point, ray, face = shape.ray.intersects_location(origins, directions, multiple_hits=False)
+    share = trimesh.triangles.points_to_barycentric(shape.triangles[face], point)
+    uv = (share[:, :, None] * shape.visual.uv[shape.faces[face]]).sum(1)
+    texture = np.asarray(shape.visual.material.baseColorTexture) / 255.0
+    rows, columns, _ = texture.shape
+    x, y = uv[:, 0] * columns - 0.5, (1 - uv[:, 1]) * rows - 0.5
+    rgb = np.zeros((len(point), 3))
+    for i in (0, 1):
+        for j in (0, 1):
+            column, row = np.floor(x).astype(int) + i, np.floor(y).astype(int) + j
+            weight = (1 - abs(x - column)) * (1 - abs(y - row))
+            texel = texture[row.clip(0, rows - 1), column.clip(0, columns - 1)]
+            rgb += weight[:, None] * texel
+    image, covered = np.zeros((len(origins), 3)), np.zeros(len(origins), bool)
+    image[ray], covered[ray] = rgb, True
+    shaped = (len(cameras), SIZE, SIZE)
+    return image.reshape(*shaped, 3), covered.reshape(shaped)
+
+
+@pytest.mark.parametrize("name", ["torus", "car"])
+def test_another_renderer_shows_the_fields_own_picture(name, blob):
+    if name == "torus":
+        mesh, atlas, image = blob
+    else:
+        mesh = Mesh(*toy.mesh(build("car", 1, 0.0, seeded("any"))))
+        atlas = unwrap(mesh, 512)
+        image = bake(waves, mesh, atlas)
+    cameras = orbit([10.0, 130.0, 250.0], [15.0, 50.0, -20.0], 3.0, 40.0)
+    ours, inside = field_render(mesh, cameras)
+    theirs, hit = other_render(textured_glb(mesh, atlas, image), cameras)
+    assert (inside.numpy() == hit).mean() > 0.999  # rays along edges may fall to either side
+    both = inside.numpy() & hit
+    error = (ours.numpy()[both] - theirs[both]) ** 2
+    psnr = -10 * np.log10(error.mean())
+    print(f"{name}: {psnr:.1f} dB")
+    assert psnr >= 30
