@@ -147,6 +147,9 @@
     byId("status").textContent = text;
     byId("status").classList.toggle("bad", Boolean(bad));
   }
+  function waiting(yes) {
+    byId("stage").setAttribute("aria-busy", String(yes));
+  }
   function marks(step) {
     const previous = session.answers[step.index];
     const at = previous ? step.trial.shown.indexOf(previous.choice) : -1;
@@ -173,6 +176,7 @@
     const same = showing && showing.step.trial === step.trial;
     const now = { step: step, since: 0, readyAt: Infinity, away: 0, busy: false };
     showing = now;
+    waiting(true);
     screen("trial");
     describe(step);
     say(keeping ? "" : "This browser does not keep answers: please finish in one go.", !keeping);
@@ -191,6 +195,7 @@
     now.since = performance.now();
     now.readyAt = now.since + (same ? NEXT_QUESTION_MS : study.minimum_ms);
     now.away = 0;
+    setTimeout(() => { if (showing === now && !now.busy) waiting(false); }, now.readyAt - now.since);
     const next = steps.slice(index).find((s) => s.trial !== step.trial);
     if (next) next.trial.shown.forEach((id) => { new Image().src = sources[id]; });
   }
@@ -204,6 +209,7 @@
     const step = now.step, previous = session.answers[step.index];
     const elapsed = performance.now() - now.since;
     now.busy = true;
+    waiting(true);
     session.answers[step.index] = {
       trial: step.trial.id,
       question: step.question.id,
