@@ -286,6 +286,13 @@ def test_a_failed_run_is_shown_and_fails_the_last_rule_only(smoke):
     assert set(_planned(again.stdout)) - {"total"} == {"verdict", "all"}
 
 
+def test_snakemakes_linter_misses_nothing_but_an_environment_of_each_rule(tmp_path):
+    """One environment serves all rules: pyproject.toml describes it, not Snakemake."""
+    done = snakemake(ROOT, tmp_path, "mini", "--lint")
+    found = set(re.findall(r"^    \* (.*)$", done.stdout, re.M))
+    assert found == {"Specify a conda environment or container for each rule.:"}
+
+
 def test_the_verdict_names_failures_and_leaves_no_file(tmp_path, program, capsys):
     for name, status in (("good", "ok"), ("bad", "failed")):
         record = {"status": status, "failed_step": 3, "reason": "the render is not finite"}

@@ -21,11 +21,14 @@ from pipeline.doctor import missing_for  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
 from pipeline.tokens import check_captions  # noqa: E402
 
-PYTHON = sys.executable
 ROOT = Path(str(workflow.basedir))
-# The programs are found from any working directory (snakemake --directory).
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+# `python` is the interpreter that runs this workflow, and finds the programs from any working
+# directory (snakemake --directory).
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
+    PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
 )
 # Kept open until this process ends, however it ends; jobs on other machines do not count.
 ALIVE = held_workdir(Path(".snakemake")) if workflow.is_main_process else None

@@ -26,7 +26,7 @@ rule embed:
         device=SPEC["device"],
     shell:
         r"""
-        {PYTHON:q} -m metrics.embed \
+        python -m metrics.embed \
             --model {params.model:q} \
             {params.candidates:q} \
             --backgrounds {params.backgrounds:q} \
@@ -64,10 +64,10 @@ rule score:
         truth=truth_option(),
         cameras=evaluated_cameras(),
         level=SPEC["evaluation"]["level"],
-        folder=f"results/{PRESET}/tables",
+        folder=subpath(output.scores, parent=True),
     shell:
         r"""
-        {PYTHON:q} -m metrics.score \
+        python -m metrics.score \
             --model {params.model:q} \
             --texts {input.texts:q} \
             {params.candidates:q} \

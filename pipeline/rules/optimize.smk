@@ -14,11 +14,12 @@ rule plan:
     benchmark:
         f"results/{PRESET}/logs/plan.benchmark.tsv"
     params:
+        preset=PRESET,
         runs=presets.digest(run_folders()),
     shell:
         r"""
-        {PYTHON:q} -m pipeline.plan \
-            --preset {PRESET:q} \
+        python -m pipeline.plan \
+            --preset {params.preset:q} \
             --out {output:q} \
             >{log:q} 2>&1
         """
@@ -39,14 +40,15 @@ rule optimize:
         f"{RUN}/optimize.benchmark.tsv"
     retries: 1
     params:
+        preset=PRESET,
         key=job_key,
-        folder=RUN,
+        folder=subpath(output.scene, parent=True),
         bank=bank_option,
         init=init_option,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.optimize \
-            --preset {PRESET:q} \
+        python -m pipeline.optimize \
+            --preset {params.preset:q} \
             --column {wildcards.column:q} \
             --stage {wildcards.stage:q} \
             --prompt-id {wildcards.prompt_id:q} \
@@ -71,11 +73,11 @@ rule views:
         f"{RUN}/views.benchmark.tsv"
     retries: 1
     params:
-        folder=RUN,
+        folder=subpath(input.record, parent=True),
         settings=view_settings,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.render_views \
+        python -m pipeline.render_views \
             --run {params.folder:q} \
             --settings {params.settings:q} \
             --threads {threads} \

@@ -16,11 +16,11 @@ rule gradient_norms:
     benchmark:
         f"results/{PRESET}/logs/gradient_norms.benchmark.tsv"
     params:
-        folder=f"results/{PRESET}/figures",
+        folder=subpath(output[0], parent=True),
         columns=COLUMNS,
     shell:
         r"""
-        {PYTHON:q} -m reports.figures gradient_norms \
+        python -m reports.figures gradient_norms \
             --trace {input:q} \
             --columns {params.columns:q} \
             --out {params.folder:q} \
@@ -42,10 +42,10 @@ rule sweep:
     params:
         columns=sweep_columns,
         stage=FINAL,
-        folder=f"results/{PRESET}/figures/{{sweep}}",
+        folder=subpath(output[0], parent=True),
     shell:
         r"""
-        {PYTHON:q} -m reports.figures sweep \
+        python -m reports.figures sweep \
             --runs {input.runs:q} \
             --columns {params.columns:q} \
             --stage {params.stage:q} \
@@ -68,17 +68,18 @@ rule geometry:
     benchmark:
         f"results/{PRESET}/logs/geometry.benchmark.tsv"
     params:
-        tables=f"results/{PRESET}/tables",
+        preset=PRESET,
+        tables=subpath(input.tables, parent=True),
         columns=COLUMNS,
         stage=FINAL,
         prompts=SPEC["prompts"]["geometry"],
     shell:
         r"""
-        {PYTHON:q} -m reports.gallery \
+        python -m reports.gallery \
             --task geometry \
             --runs {input.runs:q} \
             --tables {params.tables:q} \
-            --preset-name {PRESET:q} \
+            --preset-name {params.preset:q} \
             --columns {params.columns:q} \
             --stage {params.stage:q} \
             --prompt-set {params.prompts:q} \
@@ -101,7 +102,7 @@ rule verdict:
         f"results/{PRESET}/logs/verdict.benchmark.tsv"
     shell:
         r"""
-        {PYTHON:q} -m pipeline.verdict \
+        python -m pipeline.verdict \
             --runs @{input.runs:q} \
             --out {output:q} \
             2>&1 | tee {log:q}

@@ -21,7 +21,7 @@ rule bank_shape:
         camera=bank_cameras,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.toyworld.bank \
+        python -m pipeline.toyworld.bank \
             --shape {wildcards.shape:q} \
             --count {params.renders:q} \
             --size {params.size:q} \
@@ -49,7 +49,7 @@ rule bank_degraded:
         camera=bank_cameras,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.toyworld.bank \
+        python -m pipeline.toyworld.bank \
             --degraded \
             --count {params.renders:q} \
             --size {params.size:q} \
@@ -79,7 +79,7 @@ rule world:
         camera=bank_cameras,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.toyworld.bank \
+        python -m pipeline.toyworld.bank \
             --world \
             --counts {params.counts:q} \
             --size {params.size:q} \
@@ -103,7 +103,7 @@ rule bank_checksums:
         f"results/{PRESET}/logs/bank_checksums.benchmark.tsv"
     shell:
         r"""
-        {PYTHON:q} -m pipeline.checksums \
+        python -m pipeline.checksums \
             --files {input:q} \
             --out {output:q} \
             >{log:q} 2>&1
@@ -125,7 +125,7 @@ rule truth:
         views=final_views,
     shell:
         r"""
-        {PYTHON:q} -m pipeline.toyworld.truth \
+        python -m pipeline.toyworld.truth \
             --shape {wildcards.shape:q} \
             --size {params.size:q} \
             --seed {params.seed:q} \
