@@ -3,7 +3,7 @@
 `presets/<name>.yaml` holds every key (`presets/schema.yaml` checks them; there are no defaults in
 code). `job()` resolves it for one (column, stage, prompt, seed): the stage's settings, then the
 overrides of the prompt's tags, the column and the sweep. Only the Snakefile and `pipeline.optimize`
-read presets.
+read presets. `mini+learned` is the preset `mini` with every stage under its prior `learned`.
 """
 
 import copy
@@ -79,15 +79,40 @@ def _read(path: Path) -> Any:
 
 
 def load_preset(name: str) -> dict[str, Any]:
-    """The preset `name`, complete and checked. Raises ConfigError naming file, key and value."""
-    if name not in preset_names():
-        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(preset_names())}")
-    return copy.deepcopy(_checked(PRESETS / f"{name}.yaml"))
+    """The preset `name`, complete and checked. Raises ConfigError naming file, key and value.
+
+    `name+prior` is the preset with every stage under that one of its priors.
+    """
+    base, _, prior = name.partition("+")
+    if base not in preset_names():
+        raise ConfigError(f"unknown preset {base!r}; there are {', '.join(preset_names())}")
+    return copy.deepcopy(_checked(PRESETS / f"{base}.yaml", prior))
+
+
+def with_guidance(name: str, prior: str | None) -> str:
+    """The name of the preset under a prior of its own; its plain name under those it has anyway.
+
+    Raises ConfigError for a prior that the preset does not describe.
+    """
+    if prior is None:
+        return name
+    preset = load_preset(name)
+    if prior not in preset["priors"]:
+        known = ", ".join(preset["priors"])
+        raise ConfigError(f"guidance={prior}: the preset {name} has the priors {known}")
+    own = {preset["stages"][stage]["prior"] for stage in preset["chain"]}
+    return name if own == {prior} else f"{name}+{prior}"
 
 
 @functools.lru_cache(maxsize=16)  # a workflow resolves hundreds of jobs of one preset
-def _checked(path: Path) -> dict[str, Any]:
-    return check_preset(_read(path), path)
+def _checked(path: Path, prior: str) -> dict[str, Any]:
+    preset = check_preset(_read(path), path)
+    if not prior:
+        return preset
+    preset = copy.deepcopy(preset)
+    for stage in preset["stages"].values():
+        stage["prior"] = prior
+    return check_preset(preset, path)
 
 
 def check_preset(preset: Any, path: Path) -> dict[str, Any]:
@@ -164,7 +189,7 @@ def prompts(preset: Mapping[str, Any], task: str) -> tuple[Prompt, ...]:
 def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int) -> Job:
     """The resolved settings of one run. Raises ConfigError for a name the preset does not hold."""
     preset = load_preset(preset_name)
-    path = PRESETS / f"{preset_name}.yaml"
+    path = PRESETS / f"{preset_name.partition('+')[0]}.yaml"
     known = columns(preset)
     if column not in known:
         raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
@@ -193,6 +218,16 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
     )
 
 
+def located(prior: Mapping[str, Any]) -> dict[str, Any]:
+    """The prior's settings with its folders as absolute paths; in presets they start at the root
+    of the repository."""
+    found = copy.deepcopy(dict(prior))
+    for spec in (found, *found.get("controlnets", [])):
+        if "path" in spec:
+            spec["path"] = str(PRESETS.parent / spec["path"])
+    return found
+
+
 def _resolve(
     preset: Mapping[str, Any],
     column: Mapping[str, Any],
@@ -207,6 +242,9 @@ def _resolve(
     priors = copy.deepcopy(preset["priors"])
     merged = {"stage": settings, "priors": priors}
     layers = [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]
+    # what a prior needs of the stage (its particle, its scale) gives way to tags and columns
+    chosen = next((x["prior"] for x in reversed(layers) if "prior" in x), settings["prior"])
+    layers = [preset["priors"].get(chosen, {}).get("overrides", {}), *layers]
     for key, value in (pair for layer in layers for pair in layer.items()):
         if key.split(".")[0] == "world":
             raise ConfigError(f"{path}: override {key!r}: all columns share one world")
@@ -222,7 +260,8 @@ def _resolve(
         raise ConfigError(
             f"{path}: stage {stage}: no weight {settings['weight']!r}; known: {known}"
         )
-    return settings, {"name": settings["prior"], **priors[settings["prior"]]}
+    described = {k: v for k, v in priors[settings["prior"]].items() if k != "overrides"}
+    return settings, {"name": settings["prior"], **described}
 
 
 def _check_stage(settings: Mapping[str, Any], stage: str, path: Path) -> None:
@@ -253,6 +292,8 @@ __all__ = [
     "columns",
     "job",
     "load_preset",
+    "located",
     "preset_names",
     "prompts",
+    "with_guidance",
 ]

@@ -17,7 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,12 +27,12 @@ from methods import distill, normalize, schedules
 from methods.weights import WEIGHTS
 from pipeline import checkpoint, record, trace
 from pipeline.artifacts import digest, exit_status
-from pipeline.config import ConfigError, Job, job
+from pipeline.config import ConfigError, Job, job, located
 from pipeline.doctor import OPTIMIZES_ON
 from pipeline.draws import draw_background, draw_cameras, draw_shading
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.interface import Guidance, View
-from pipeline.guidance.load import load_guidance, load_particle
+from pipeline.guidance.load import load_guidance, load_particle, models
 from pipeline.locks import alone
 from pipeline.predictions import (
     Conditions,
@@ -45,6 +45,7 @@ from pipeline.predictions import (
 from pipeline.probe import probe, probe_steps
 from pipeline.run_state import Run, named_generator
 from pipeline.scenes.load import load_scene
+from pipeline.step_trace import traced
 from prompts.load import PromptError
 
 
@@ -70,6 +71,7 @@ def start_run(problem: Problem, device: str, init_from: Path | None) -> Run:
     groups = scene.parameter_groups({name: rates[name] for name in ("grid", "head", "background")})
     optimizer = torch.optim.Adam(groups, betas=tuple(rates["betas"]), eps=rates["eps"])
     run = Run(scene, optimizer, generator)
+    run.guidance_generator = getattr(problem.guidance, "generator", None)
     if distill.PARTICLE in problem.coefficients(0, torch.zeros(1, dtype=torch.long)):
         spec = settings["particle"]
         run.particle_generator = named_generator(problem.job.seed, "particle")
@@ -80,9 +82,19 @@ def start_run(problem: Problem, device: str, init_from: Path | None) -> Run:
 
 
 def optimize(
-    job: Job, out: Path, *, bank: Path | None, device: str, init_from: Path | None, threads: int
+    job: Job,
+    out: Path,
+    *,
+    bank: Path | None,
+    device: str,
+    init_from: Path | None,
+    threads: int,
+    text_cache: Path | None = None,
 ) -> None:
     """The run folder `out` holds the finished run. Environment failures raise; see the module."""
+    if device not in OPTIMIZES_ON:
+        known = ", ".join(OPTIMIZES_ON)
+        raise ConfigError(f"device {device!r}: this release optimises on {known}; use --device")
     origin = record.Origin(
         import_seconds=record.process_age(),
         sources=record.source_state(),
@@ -90,9 +102,6 @@ def optimize(
         device=device,
         threads=threads,
     )
-    if device not in OPTIMIZES_ON:
-        known = ", ".join(OPTIMIZES_ON)
-        raise ConfigError(f"device {device!r}: this release optimises on {known}; use --device")
     folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
     if before := record.failure_before(init_from):
         say(job, f"not started: {before}")
@@ -100,7 +109,10 @@ def optimize(
             record.write_run(out, job, origin, record.Outcome(failure=before))
             checkpoint.remove(folder)
         return
-    guidance = load_guidance(job.prior, bank=bank, prompt=job.prompt, device=device)
+    guidance = load_guidance(
+        located(job.prior), bank=bank, prompt=job.prompt, device=device, text_cache=text_cache
+    )
+    origin = replace(origin, inputs={**origin.inputs, **models(guidance)})
     conditions = embed_conditions(guidance, job.prompt, job.settings)
     coefficients = distill.METHODS[job.method].make(**job.method_settings)
     problem = Problem(job, guidance, conditions, coefficients)
@@ -164,7 +176,7 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     x = guidance.encode(rendering.rgb)
     # a prior that conditions on the background sees the mean colour of the scene's own
     behind = rendering.background.detach().mean((2, 3)) if grey is None else grey
-    seen = Seen(guidance, conditions, cameras, View(background=behind, c2w=cameras.c2w))
+    seen = Seen(guidance, conditions, cameras, View(behind, cameras.c2w, step=step))
 
     # noise -> named predictions -> direction
     low, high = schedules.t_range(step, len(guidance.alphas_cumprod), **settings["timesteps"])
@@ -224,32 +236,6 @@ def train_particle(run: Run, x: Tensor, seen: Seen) -> None:
     run.evaluations["particle_training"] += len(x)
 
 
-def traced(
-    step: int,
-    spec: dict[str, int],
-    predictions: dict[str, Tensor],
-    direction: Tensor,
-    weight: Tensor,
-    losses: dict[str, Tensor],
-    seen: Seen,
-    x_t: Tensor,
-    t: Tensor,
-) -> list[trace.Row]:
-    """This step's rows, every `every` steps; at `extra_every` also terms the method lacks."""
-    if step % spec["every"]:
-        return []
-    guidance = seen.guidance
-    if spec["extra_every"] and step % spec["extra_every"] == 0:
-        missing = [n for n in (distill.TEXT, distill.UNCOND, distill.NEG) if n not in predictions]
-        noise = predictions[distill.NOISE]
-        predictions = predict(missing, seen, x_t, t, noise, particle=None) | predictions
-    rows = trace.step_rows(step, t, weight, predictions, direction)
-    if hasattr(guidance, "posterior"):  # only an exact prior knows it
-        values = guidance.posterior(x_t, t, seen.conditions.text(seen.cameras), seen.view)
-        rows += trace.value_rows(step, t, "posterior", values.tolist())
-    return rows + trace.loss_rows(step, losses)
-
-
 def require_finite(tensor: Tensor, what: str) -> None:
     """Raises ScientificFailure naming `what` when it holds a NaN or an infinity."""
     if not torch.isfinite(tensor).all():
@@ -270,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the run folder")
     parser.add_argument("--bank", type=Path, help="the image bank of the mixture prior")
+    parser.add_argument("--texts", type=Path, help="the folder of a learned prior's embedded texts")
     parser.add_argument("--init-from", type=Path, help="the run folder of the stage before")
     parser.add_argument("--device", help="instead of the preset's")
     parser.add_argument("--threads", type=int, default=1)
@@ -289,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device=given.device or found.device,
         init_from=given.init_from,
         threads=given.threads,
+        text_cache=given.texts,
     )
 
 

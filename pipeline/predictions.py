@@ -13,7 +13,7 @@ once per run.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,19 +70,25 @@ class Seen:
     view: View
 
 
-def embed_conditions(guidance: Guidance, prompt: str, settings: Mapping[str, Any]) -> Conditions:
-    """The run's conditions. Raises what `guidance.embed` raises for a text it does not know.
+def condition_texts(prompt: str, settings: Mapping[str, Any]) -> list[str]:
+    """The prompt under each view word that the cameras can see, the null, the negative prompt.
 
-    When the cameras never rise above the overhead threshold, that view is not embedded (a prior
-    need not know it) and its row is zero.
+    When the cameras never rise above the overhead threshold, that view is not among them: a prior
+    need not know it.
     """
     overhead_seen = settings["cameras"]["elevation"][1] > settings["view_words"]["overhead"]
     words = VIEW_WORDS if overhead_seen else VIEW_WORDS[:-1]
-    rows = guidance.embed(
-        [*(with_view(prompt, word) for word in words), "", settings["negative_prompt"]]
-    )
+    return [*(with_view(prompt, word) for word in words), "", settings["negative_prompt"]]
+
+
+def embed_conditions(guidance: Guidance, prompt: str, settings: Mapping[str, Any]) -> Conditions:
+    """The run's conditions; the row of a view word that is never seen is zero.
+
+    Raises what `guidance.embed` raises for a text it does not know.
+    """
+    rows = guidance.embed(condition_texts(prompt, settings))
     by_view = torch.zeros(len(VIEW_WORDS), *rows.shape[1:]).to(rows)
-    by_view[: len(words)] = rows[: len(words)]
+    by_view[: len(rows) - 2] = rows[:-2]
     return Conditions(by_view, rows[-2], rows[-1], settings["view_words"], settings["perp_neg"])
 
 
@@ -109,7 +115,8 @@ def predict(
     found: Predictions = {distill.NOISE: noise}
     if frozen:
         conds = torch.stack([seen.conditions.named(name, seen.cameras) for name in frozen])
-        found |= dict(zip(frozen, seen.guidance.eps(x_t, t, conds, seen.view), strict=True))
+        view = replace(seen.view, prompted=tuple(name == distill.TEXT for name in frozen))
+        found |= dict(zip(frozen, seen.guidance.eps(x_t, t, conds, view), strict=True))
     if distill.PARTICLE in names:
         assert particle is not None
         condition = seen.conditions.text(seen.cameras)

@@ -17,7 +17,7 @@ from methods.weights import WEIGHTS
 from pipeline import trace
 from pipeline.cameras import Cameras
 from pipeline.config import Job
-from pipeline.guidance.interface import Particle, View
+from pipeline.guidance.interface import Particle
 from pipeline.predictions import Seen, perp_neg_term, predict, wanted
 
 SHARES = (0.2, 0.5, 0.8)  # of T: detail, parts, layout
@@ -71,8 +71,12 @@ def _repeated(seen: Seen, count: int) -> Seen:
     """The first camera and its view, `count` times."""
     index = torch.zeros(count, dtype=torch.long)
     cameras = {name: getattr(seen.cameras, name)[index] for name in Cameras.__dataclass_fields__}
-    control = None if seen.view.control is None else seen.view.control[index]
-    view = View(background=seen.view.background[index], c2w=seen.view.c2w[index], control=control)
+    view = replace(
+        seen.view,
+        background=seen.view.background[index],
+        c2w=seen.view.c2w[index],
+        control={name: picture[index] for name, picture in seen.view.control.items()},
+    )
     return replace(seen, cameras=Cameras(**cameras), view=view)
 
 

@@ -15,7 +15,8 @@ class Run:
     """Scene, particle, their optimisers and generators; `restore` inverts `state`.
 
     `generator` draws what every method draws alike: cameras, backgrounds, t and noise of the
-    direction. All that only a particle draws comes from `particle_generator`.
+    direction. All that only a particle draws comes from `particle_generator`, all that only a
+    prior draws (samples of an autoencoder's posterior) from `guidance_generator`.
     """
 
     scene: Any
@@ -24,6 +25,7 @@ class Run:
     particle: Any = None
     particle_optimizer: torch.optim.Optimizer | None = None
     particle_generator: torch.Generator | None = None
+    guidance_generator: torch.Generator | None = None
     scale: normalize.State = field(default_factory=normalize.initial_state)
     evaluations: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -34,7 +36,11 @@ class Run:
         return parts | {name: part for name, part in extra.items() if part is not None}
 
     def _generators(self) -> dict[str, torch.Generator]:
-        named = {"generator": self.generator, "particle_generator": self.particle_generator}
+        named = {
+            "generator": self.generator,
+            "particle_generator": self.particle_generator,
+            "guidance_generator": self.guidance_generator,
+        }
         return {name: generator for name, generator in named.items() if generator is not None}
 
     def state(self) -> dict[str, Any]:

@@ -26,11 +26,12 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "artifacts": (),
     "torchvision_shim": (),
     "cameras": (),
+    "controls": (),
     "locks": (),
     "raster": ("cameras",),
     "scenes": ("cameras", "raster"),
     "guidance": ("torchvision_shim",),
-    "toyworld": ("cameras", "torchvision_shim"),
+    "toyworld": ("cameras", "controls", "torchvision_shim"),
 }
 
 
@@ -133,13 +134,13 @@ def test_nothing_imports_optimize():
 
 
 def test_only_optimize_and_the_workflow_read_presets():
-    """Also doctor, which asks the workflow's question. Others may import the settings' types."""
+    """Also doctor, plan and texts, which the workflow asks. Others may import the types."""
     readers = set()
     for path in SOURCES:
         names = {name for name in _ours(path) if _under(name, "pipeline.config")}
         if names & {f"pipeline.config.{name}" for name in ("job", "load_preset", "columns")}:
             readers.add(_module(path))
-    assert readers == {"pipeline.optimize", "pipeline.doctor"}
+    assert readers == {f"pipeline.{n}" for n in ("optimize", "doctor", "plan", "texts")}
 
 
 HEAVY = {"transformers", "diffusers", "open_clip", "matplotlib", "pandas", "torchvision", "scipy"}

@@ -1,0 +1,69 @@
+"""Every text that the runs of a preset put to one of its learned priors, as a JSON list.
+
+    python -m pipeline.texts --preset mini --prior learned --out texts.json
+
+`pipeline.guidance.embeddings` embeds them once for all runs, so that no optimisation loads a text
+encoder.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import exit_status, write_json
+from pipeline.config import ConfigError, columns, job, load_preset, prompts
+from pipeline.predictions import condition_texts
+
+
+def learned_priors(name: str, preset: Mapping[str, Any]) -> list[str]:
+    """The preset's priors that some run uses and that read text by a network, in its order."""
+    used = {found.prior["name"] for found in _one_job_a_stage(name, preset)}
+    return [p for p, spec in preset["priors"].items() if p in used and spec["kind"] != "mixture"]
+
+
+def texts(name: str, preset: Mapping[str, Any], prior: str) -> list[str]:
+    """Each text once, in the order in which the runs ask for it."""
+    found: dict[str, None] = {}
+    for prompt in prompts(preset, "geometry"):
+        for one in _jobs(name, preset, prompt.prompt_id):
+            if one.prior["name"] == prior:
+                found |= dict.fromkeys(condition_texts(prompt.text, one.settings))
+    return list(found)
+
+
+def _jobs(name: str, preset: Mapping[str, Any], prompt_id: str) -> list[Any]:
+    seed = preset["seeds"][0]
+    return [
+        job(name, column=column, stage=stage, prompt_id=prompt_id, seed=seed)
+        for column in columns(preset)
+        for stage in preset["chain"]
+    ]
+
+
+def _one_job_a_stage(name: str, preset: Mapping[str, Any]) -> list[Any]:
+    """Jobs of one prompt of each set of tags: tags may override the prior."""
+    kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, "geometry")}
+    return [found for prompt_id in kinds.values() for found in _jobs(name, preset, prompt_id)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", required=True)
+    parser.add_argument("--prior", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    preset = load_preset(given.preset)
+    known = learned_priors(given.preset, preset)
+    if given.prior not in known:
+        raise ConfigError(
+            f"{given.preset} has no learned prior {given.prior!r} in use; there are "
+            f"{', '.join(known) or 'none'}"
+        )
+    write_json(given.out, texts(given.preset, preset, given.prior))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, ConfigError))
