@@ -16,7 +16,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from metrics import candidates  # noqa: E402
 from pipeline import config as presets  # noqa: E402
-from pipeline import plan  # noqa: E402
+from pipeline import plan, texts  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
 from pipeline.tokens import check_captions  # noqa: E402
@@ -34,6 +34,7 @@ os.environ.update(
 ALIVE = held_workdir(Path(".snakemake")) if workflow.is_main_process else None
 
 PRESET = str(config.get("preset", "paper"))
+GUIDANCE = config.get("guidance")  # one of the preset's priors, for every stage
 
 
 def ranked_texts():
@@ -47,8 +48,10 @@ def ranked_texts():
 
 
 try:
+    PRESET = presets.with_guidance(PRESET, GUIDANCE)
     SPEC = presets.load_preset(PRESET)
     COLUMNS = list(presets.columns(SPEC))
+    LEARNED = texts.learned_priors(PRESET, SPEC)
     PROMPTS = presets.prompts(SPEC, "geometry")
     plan.check_candidates(SPEC)
     check_captions(ranked_texts(), clip=SPEC["evaluation"]["clip"])
@@ -68,6 +71,7 @@ wildcard_constraints:
     stage="|".join(map(re.escape, CHAIN)),
     shape="[a-z]+",
     sweep="|".join(map(re.escape, SPEC["sweeps"])) or "none",
+    prior="|".join(map(re.escape, SPEC["priors"])),
 
 
 def run_folders(column=None):
@@ -88,6 +92,36 @@ def job_of(wildcards):
 
 def job_key(wildcards):
     return job_of(wildcards).key()
+
+
+def prior_of(wildcards):
+    return job_of(wildcards).prior
+
+
+def weights_of(spec):
+    """The files of weights that a prior is read from; none for the hub's."""
+    folders = [
+        one["path"] for one in (spec, *spec.get("controlnets", [])) if "path" in one
+    ]
+    files = [f for folder in folders for f in (ROOT / folder).rglob("*.safetensors")]
+    return sorted(
+        str(f.relative_to(Path.cwd()) if f.is_relative_to(Path.cwd()) else f)
+        for f in files
+    )
+
+
+def prior_files(wildcards):
+    """What a run reads besides the scene before it: the bank, or a learned prior's weights, texts."""
+    prior = prior_of(wildcards)
+    if prior["kind"] == "mixture":
+        return bank_listing()
+    return [f"results/{PRESET}/texts/{prior['name']}.json", *weights_of(prior)]
+
+
+def prior_options(wildcards):
+    if prior_of(wildcards)["kind"] == "mixture":
+        return bank_option(wildcards)
+    return ["--texts", f"results/{PRESET}/texts/cache"]
 
 
 def bank_files(wildcards=None):

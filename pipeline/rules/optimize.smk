@@ -25,10 +25,47 @@ rule plan:
         """
 
 
+rule texts:
+    """Every text that the runs put to a learned prior, embedded once: no run loads a text encoder."""
+    input:
+        lambda wildcards: weights_of(SPEC["priors"][wildcards.prior]),
+    output:
+        f"results/{PRESET}/texts/{{prior}}.json",
+    log:
+        f"results/{PRESET}/logs/texts-{{prior}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/texts-{{prior}}.benchmark.tsv"
+    params:
+        preset=PRESET,
+        listed=lambda wildcards: presets.digest(
+            texts.texts(PRESET, SPEC, wildcards.prior)
+        ),
+        prior=lambda wildcards: json.dumps(
+            presets.located(SPEC["priors"][wildcards.prior])
+        ),
+        cache=f"results/{PRESET}/texts/cache",
+        device=SPEC["device"],
+    shell:
+        r"""
+        python -m pipeline.texts \
+            --preset {params.preset:q} \
+            --prior {wildcards.prior:q} \
+            --out {output:q}.part \
+            >{log:q} 2>&1
+        python -m pipeline.guidance.embeddings \
+            --prior {params.prior:q} \
+            --texts {output:q}.part \
+            --cache {params.cache:q} \
+            --device {params.device:q} \
+            >>{log:q} 2>&1
+        mv {output:q}.part {output:q}
+        """
+
+
 rule optimize:
     """One stage of one run; checkpoints beside the outputs, undeclared, survive a kill."""
     input:
-        bank=bank_listing,
+        prior=prior_files,
         previous=previous,
     output:
         scene=f"{RUN}/scene.safetensors",
@@ -43,7 +80,7 @@ rule optimize:
         preset=PRESET,
         key=job_key,
         folder=subpath(output.scene, parent=True),
-        bank=bank_option,
+        prior=prior_options,
         init=init_option,
     shell:
         r"""
@@ -55,7 +92,7 @@ rule optimize:
             --seed {wildcards.seed:q} \
             --threads {threads} \
             --out {params.folder:q} \
-            {params.bank:q} {params.init:q} \
+            {params.prior:q} {params.init:q} \
             2>&1 | tee {log:q}
         """
 
