@@ -84,9 +84,18 @@ bench: $(STAMP) ## seconds a step: prior, render, whole step, toy world
 	$(BIN)/python -m benchmarks.step --bank results/mini/bank
 	$(BIN)/python -m benchmarks.toyworld
 
-toyworld: $(STAMP) ## retrain the toy CLIP and print its quality table
-	@$(BIN)/python -m pipeline.toyworld.clip_train --out pipeline/toyworld/weights/toy_clip --seed 0
-	@$(BIN)/python -m pipeline.toyworld.clip_eval --model pipeline/toyworld/weights/toy_clip
+WEIGHTS := pipeline/toyworld/weights
+TRAIN := $(BIN)/python -m pipeline.toyworld.train_
+
+toyworld: $(STAMP) ## retrain every embedded model and print the quality tables (3 to 5 hours, resumable)
+	@$(BIN)/python -m pipeline.toyworld.clip_train --out $(WEIGHTS)/toy_clip --seed 0 --resume
+	@$(BIN)/python -m pipeline.toyworld.clip_eval --model $(WEIGHTS)/toy_clip
+	@$(TRAIN)pixel --out $(WEIGHTS)/toy_pixel
+	@$(TRAIN)autoencoder --out build/toy_autoencoder
+	@$(TRAIN)latent --autoencoder build/toy_autoencoder --out $(WEIGHTS)/toy_latent
+	@$(TRAIN)controlnet --image depth --model $(WEIGHTS)/toy_latent --out $(WEIGHTS)/toy_controlnet_depth
+	@$(TRAIN)controlnet --image canny --model $(WEIGHTS)/toy_latent --out $(WEIGHTS)/toy_controlnet_canny
+	@$(BIN)/python -m pipeline.toyworld.prior_eval --weights $(WEIGHTS)
 
 pictures: $(STAMP) ## the README's pictures, from results/mini
 	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs --columns $(MATCHED) --size 80 \

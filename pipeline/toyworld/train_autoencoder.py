@@ -1,6 +1,6 @@
 """Train the latent prior's autoencoder: 64 x 64 pixels to 16 x 16 x 4 latents and back.
 
-    python -m pipeline.toyworld.train_autoencoder --out DIR [--steps 8000] [--init FOLDER]
+    python -m pipeline.toyworld.train_autoencoder --out DIR [--steps 5000] [--init FOLDER]
 
 Loss = mean absolute error + that of neighbouring pixels' differences + 1e-6 x the picture's KL to a
 unit Gaussian (Rombach et al., 2112.10752, section 3.1, without the adversary: the toy world has no
@@ -27,7 +27,7 @@ from pipeline.toyworld.world import seeded
 SIZE = 64
 KL_WEIGHT = 1e-6
 DEFAULTS = Settings(
-    steps=8000, batch=8, pool=1200, learning_rate=1.5e-3, warmup=100, weight_decay=0.0
+    steps=5000, batch=8, pool=1200, learning_rate=1.5e-3, warmup=100, weight_decay=0.0
 )
 WORDS = "toy autoencoder"
 

@@ -1,6 +1,6 @@
 """Train the latent prior: a 16 x 16 UNet over a trained autoencoder's latents.
 
-    python -m pipeline.toyworld.train_latent --autoencoder DIR --out DIR [--steps 16000]
+    python -m pipeline.toyworld.train_latent --autoencoder DIR --out DIR [--steps 12000]
         [--init FOLDER] [--device cuda]
 
 A folder in Stable Diffusion's format, v-prediction. Latents of `--draws` pictures are computed
@@ -28,8 +28,8 @@ from pipeline.toyworld.training import Settings, Trainer
 from pipeline.toyworld.world import seeded
 
 WIDTHS = (32, 64, 96)
-DRAWS = 48000
-DEFAULTS = Settings(steps=16000)
+DRAWS = 40000
+DEFAULTS = Settings(steps=12000, pool=2000)
 WORDS = "toy latent"
 PARTS = {
     "unet": ("diffusers", "UNet2DConditionModel"),
@@ -86,6 +86,8 @@ def train(
     every: int,
 ) -> Path:
     """The folder of the trained model."""
+    if not (autoencoder / "training.json").is_file():
+        raise ValueError(f"{autoencoder}: lacks training.json; finish train_autoencoder first")
     vae = prior_nets.pretrained("vae", autoencoder, device)
     parts: dict[str, Module] = {
         "unet": prior_nets.unet(settings.seed, size=SIZE // 4, channels=4, widths=WIDTHS),
@@ -121,6 +123,7 @@ def train(
     noising.save_pretrained(out / "scheduler")
     prior_nets.save_tokenizer(out / "tokenizer")
     prior_nets.save_index(out, "StableDiffusionPipeline", PARTS)
+    shutil.copyfile(autoencoder / "training.json", out / "vae" / "training.json")
     said = {"size": SIZE, "draws": draws}
     write_json(out / "training.json", training.record(trainer, curve, said))
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
