@@ -57,5 +57,5 @@ def png(image: Image) -> bytes:
     from PIL import Image as Pillow
 
     buffer = io.BytesIO()
-    Pillow.fromarray(image).save(buffer, format="PNG", optimize=True)
+    Pillow.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
