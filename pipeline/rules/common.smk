@@ -124,6 +124,20 @@ def prior_options(wildcards):
     return ["--texts", f"results/{PRESET}/texts/cache"]
 
 
+def text_weights(wildcards):
+    return weights_of(SPEC["priors"][wildcards.prior])
+
+
+def texts_listed(wildcards):
+    """The checksum of every text that the runs put to a learned prior."""
+    return presets.digest(texts.texts(PRESET, SPEC, wildcards.prior))
+
+
+def text_prior(wildcards):
+    """A learned prior's settings as JSON."""
+    return json.dumps(presets.located(SPEC["priors"][wildcards.prior]))
+
+
 def bank_files(wildcards=None):
     """The mixture's image bank, where the preset has a procedural world."""
     if WORLD is None:

@@ -28,7 +28,7 @@ rule plan:
 rule texts:
     """Every text that the runs put to a learned prior, embedded once: no run loads a text encoder."""
     input:
-        lambda wildcards: weights_of(SPEC["priors"][wildcards.prior]),
+        text_weights,
     output:
         f"results/{PRESET}/texts/{{prior}}.json",
     log:
@@ -37,12 +37,8 @@ rule texts:
         f"results/{PRESET}/logs/texts-{{prior}}.benchmark.tsv"
     params:
         preset=PRESET,
-        listed=lambda wildcards: presets.digest(
-            texts.texts(PRESET, SPEC, wildcards.prior)
-        ),
-        prior=lambda wildcards: json.dumps(
-            presets.located(SPEC["priors"][wildcards.prior])
-        ),
+        listed=texts_listed,
+        prior=text_prior,
         cache=f"results/{PRESET}/texts/cache",
         device=SPEC["device"],
     shell:
