@@ -98,11 +98,11 @@ toyworld: $(STAMP) ## retrain every embedded model and print the quality tables 
 	@$(BIN)/python -m pipeline.toyworld.prior_eval --weights $(WEIGHTS)
 
 pictures: $(STAMP) ## the README's pictures, from results/mini
-	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs --columns $(MATCHED) --size 80 \
+	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs.txt --columns $(MATCHED) --size 80 \
 		--out docs/pictures/mini.png
 
 readme-table: $(STAMP) ## the README's table, from results/mini
-	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs \
+	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs.txt \
 		--columns $(MATCHED) --page README.md
 
 clean-checkpoints: ## remove the checkpoints of unfinished runs, after listing them

@@ -167,7 +167,7 @@ METHODS: dict[str, Method] = {
             True, dds_no_cls,
         ),
         Method("dds_cls", 1, "omega (text - uncond) (Fig. 7)", True, dds_cls),
-        Method("vsd", 1, "text + omega (text - uncond) - particle (eq. 12)", True, vsd),
+        Method("vsd", 2, "text + omega (text - uncond) - particle (eq. 12)", True, vsd),
         Method("nfsd", 1, "text + omega (text - uncond) - [t >= neg_from] neg", False, nfsd),
     )
 }  # fmt: skip
