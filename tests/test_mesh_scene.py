@@ -212,7 +212,7 @@ def test_smoothing_takes_the_bumps_off_a_ball():
         optimizer.step()
         values.append(float(loss.detach()))
     smooth = _views(_ball(0.5, normal_consistency=1.0), size=8).terms["normal_consistency"].mean()
-    assert float(smooth) < values[-1] < smooth + 0.6 * (values[0] - smooth)
+    assert values[-1] < smooth < 0.7 * values[0]  # smoother even than the exact distances' ball
 
 
 def test_parameter_groups_are_named_and_complete():

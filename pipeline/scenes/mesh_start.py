@@ -6,8 +6,9 @@ magnitude; their logits (inverse softplus) are close to linear across the surfac
     sdf = (logit(tau) - logit(sigma)) / slope
 
 crosses zero on an edge where the density itself crosses tau. The slope, one number, is chosen so
-that the values are about distances in spacings of the grid. "auto" takes for tau the mean of the densities above 1e-5 at the nodes, as threestudio
-does. Parts that are small or wholly enclosed are no part of the start.
+that the values are about distances in spacings of the grid. "auto" takes for tau the mean of the
+densities above 1e-5 at the nodes, as threestudio does. Parts that are small or wholly enclosed are
+no part of the start.
 """
 
 import torch
