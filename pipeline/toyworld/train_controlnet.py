@@ -1,6 +1,6 @@
 """Train a ControlNet for the latent prior: on depth, or on the edges of the normals.
 
-    python -m pipeline.toyworld.train_controlnet --image depth --model DIR --out DIR [--steps 5000]
+    python -m pipeline.toyworld.train_controlnet --image depth --model DIR --out DIR [--steps 3000]
 
 Starts as a copy of the latent prior's encoder with zero-initialised outputs (Zhang et al.,
 2302.05543, section 3.1) and follows the same loss with the frozen prior behind it; half of the
@@ -28,9 +28,9 @@ from pipeline.toyworld.training import Settings, Trainer
 
 # of a 64-pixel normal map: no blur, which would be a twelfth of the picture
 CANNY = {"blur": 1, "low": 50.0, "high": 100.0}
-DRAWS = 16000
+DRAWS = 12000
 NO_CAPTION = 0.5
-DEFAULTS = Settings(steps=5000, learning_rate=5e-4, warmup=100)
+DEFAULTS = Settings(steps=3000, pool=700, learning_rate=5e-4, warmup=100)
 
 
 def control_images(pictures: Pool, index: Tensor, image: str) -> Tensor:
