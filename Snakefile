@@ -16,13 +16,14 @@ include: "pipeline/rules/world.smk"
 include: "pipeline/rules/optimize.smk"
 include: "pipeline/rules/metrics.smk"
 include: "pipeline/rules/reports.smk"
+include: "pipeline/rules/figures.smk"
 
 
 rule all:
     """The galleries, then a verdict that fails when a run failed."""
     default_target: True
     input:
-        f"results/{PRESET}/geometry.html",
+        f"results/{PRESET}/{TASK}.html",
         [f"results/{PRESET}/figures/{sweep}/sweep.png" for sweep in SPEC["sweeps"]],
         f"results/{PRESET}/verdict.txt",
 
