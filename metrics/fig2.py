@@ -136,19 +136,19 @@ def steps(traced: "pandas.DataFrame") -> "pandas.DataFrame":
     terms = [*PARTS, "direction", "posterior"]
     rows = traced[traced["term"].isin(terms)]
     view = rows.groupby([*KEY, "step", "term"]).cumcount()
-    wide = rows.assign(view=view).pivot(
-        index=[*KEY, "step", "view", "t"], columns="term", values=["norm", "weighted_norm"]
-    )
-    table = wide["norm"].reindex(columns=terms)
-    if table[list(PARTS)].isna().any(axis=None):
+    rows = rows.assign(view=view)
+    place: dict[str, Any] = {"index": [*KEY, "step", "view", "t"], "columns": "term"}
+    table = rows.pivot(**place, values="norm").reindex(columns=terms)
+    parts = list(PARTS)
+    if table[parts].isna().to_numpy().any():
         raise Fig2Error(
             "some logged steps lack a part of the gradient: the stage's trace.extra_every must be "
             "a multiple of trace.every, as in presets/fig2.yaml"
         )
     # w(t) of any term that has a norm; a sum bears a part that is exactly zero
-    parts = list(PARTS)
-    table["weight"] = wide["weighted_norm"][parts].sum(axis=1) / table[parts].sum(axis=1)
-    return _in_order(table.reset_index(), ["step", "view"])
+    weighted = rows.pivot(**place, values="weighted_norm")[parts].sum(axis="columns")
+    table["weight"] = weighted / table[parts].sum(axis="columns")
+    return _in_order(table.reset_index(), traced, ["step", "view"])
 
 
 def probes(traced: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -163,7 +163,7 @@ def probes(traced: "pandas.DataFrame") -> "pandas.DataFrame":
         found[f"cosine_{a}_{b}"] = norm[f"probe/cosine/{a}/{b}"]
     term = f"probe/{PARTS[0]}/spread"
     table = norm.assign(**found, weight=wide["weighted_norm"][term] / norm[term])
-    return _in_order(table[[*found, "weight"]].reset_index(), ["step", "t"])
+    return _in_order(table[[*found, "weight"]].reset_index(), traced, ["step", "t"])
 
 
 def summary(by_step: "pandas.DataFrame", by_probe: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -189,13 +189,13 @@ def summary(by_step: "pandas.DataFrame", by_probe: "pandas.DataFrame") -> "panda
     at = _means(by_probe.assign(when="step " + by_probe["step"].astype(str)))
     found["mean_ratio"] = at[f"{cls}_mean"] / at[f"{gen}_mean"]
     found |= {f"kept_{part}": at[f"{part}_mean"] / at[f"{part}_single"] for part in PARTS}
-    found |= {name: at[name] for name in at if name.startswith("cosine_")}
+    found |= {name: at[name] for name in map(str, at) if name.startswith("cosine_")}
     long = pandas.concat(
         [values.rename("value").reset_index().assign(quantity=q) for q, values in found.items()]
     ).dropna(subset=["value"])
     groups = long.groupby(["prior", "null", "omega", "quantity", "when"], sort=False)["value"]
     table = groups.agg(value="mean", lowest="min", highest="max", n="size")
-    return _in_order(table.reset_index(), [])
+    return _in_order(table.reset_index(), by_step, [])
 
 
 def _means(table: "pandas.DataFrame") -> "pandas.DataFrame":
@@ -217,8 +217,9 @@ def objects(chosen: Sequence[Cell], scores: "pandas.DataFrame") -> "pandas.DataF
         row = cell.key | {"column": cell.run.column, "failed": cell.run.failed}
         row |= {m: named.get((*own, m, "object")) for m in OBJECT}
         for metric in VIEW_MEANS:
-            values = [named.get((*own, metric, view)) for view in VIEWS]
-            row[metric] = None if None in values else float(np.mean(values))
+            found = [named.get((*own, metric, view)) for view in VIEWS]
+            values = [float(value) for value in found if value is not None]
+            row[metric] = float(np.mean(values)) if len(values) == len(VIEWS) else None
         other = reference.get((cell.prior, *own[1:]))
         row |= _likeness(cell, other)
         rows.append(row)
@@ -239,12 +240,16 @@ def _likeness(cell: Cell, other: Cell | None) -> dict[str, float | None]:
     return {"psnr_to_csd": float(np.mean(psnr)), "iou_to_csd": float(np.mean(iou))}
 
 
-def _in_order(table: "pandas.DataFrame", then: list[str]) -> "pandas.DataFrame":
-    """Rows by prior, prompt, ROLES, seed, then `then`: the same input gives the same bytes."""
+def _in_order(
+    table: "pandas.DataFrame", like: "pandas.DataFrame", then: list[str]
+) -> "pandas.DataFrame":
+    """Rows by prior and prompt as `like` has them, ROLES, seed, then `then`."""
+    known = {name: dict.fromkeys(like[name]) for name in ("prior", "prompt_id")}
+    known["omega"] = dict.fromkeys(ROLES)
+    places = {name: {one: i for i, one in enumerate(found)} for name, found in known.items()}
     keys = [name for name in ("prior", "prompt_id", "omega", "seed", *then) if name in table]
-    rank = {one: i for i, one in enumerate(ROLES)}
     return table.sort_values(
-        keys, kind="stable", key=lambda s: s.map(rank) if s.name == "omega" else s
+        keys, kind="stable", key=lambda s: s.map(places[s.name]) if s.name in places else s
     ).reset_index(drop=True)
 
 

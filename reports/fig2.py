@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import write_bytes, write_png, write_text
 from reports import fig2_gradients, fig2_sheet
 from reports.gradient_norms import STYLE, svg
-from reports.records import ReportError, Run, choose_stage, find_runs, reported
+from reports.records import ReportError, Run, choose_stage, find_runs, reported, rows_of
 
 if TYPE_CHECKING:
     import pandas
@@ -40,7 +40,7 @@ def shown_runs(table: "pandas.DataFrame", runs: Sequence[Run]) -> dict[tuple[str
     """
     by_key = {run.key: run for run in runs}
     found: dict[tuple[str, str, str], Run] = {}
-    for row in table.itertuples(index=False):
+    for row in rows_of(table):
         key = (str(row.column), str(row.prompt_id), int(row.seed))
         if key not in by_key:
             raise ReportError(f"fig2b.csv names the run {key}, which is not among the runs")

@@ -80,6 +80,8 @@ def drawn(steps: "pandas.DataFrame", probes: "pandas.DataFrame", *, omega: str) 
     ]
     for i, label in enumerate(names):
         axes[i, 0].set_ylabel(label)
+    for row in axes[: len(NORMS)]:  # once all is drawn: setting one end fixes the other
+        row[0].set_ylim(bottom=FLOOR / 2)
     _legends(figure, axes, omega)
     return figure
 
@@ -112,7 +114,6 @@ def _norms(
 ) -> None:
     axes.set_yscale("log")
     axes.axhspan(FLOOR / 2, FLOOR, color=RULE, linewidth=0, alpha=0.6)
-    axes.set_ylim(bottom=FLOOR / 2)
     at = probes[probes["t"] == PROBE_T] if against == "step" else probes
     for part, marker in (("generative", "o"), ("classifier", "s")):
         colour, scale = TERMS[part][1], steps["weight"] if weighted else 1.0

@@ -40,7 +40,7 @@ def sheet(table: "pandas.DataFrame", runs: Mapping[tuple[str, str, str], Run]) -
     omegas, priors, prompts = (
         list(dict.fromkeys(table[name])) for name in ("omega", "prior", "prompt_id")
     )
-    rows = {}
+    rows: dict[tuple[Any, Any, Any], Any] = {}
     for row in table.itertuples(index=False):
         rows.setdefault((row.prior, row.omega, row.prompt_id), row)
     left, top, width = 92, 34, SIZE * len(VIEWS) + GAP

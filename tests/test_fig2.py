@@ -88,7 +88,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scores += [key | {"view": "object", "metric": m, "value": v} for m, v in named.items()]
     table = pandas.DataFrame(scores).assign(protocol_id="p")
     artifacts.write_table(table, root / "tables" / "scores", "scores")
-    listed = [str(p.parent) for p in sorted(root.glob("runs/geometry/*/*/*/*/run.json"))]
+    found = sorted(root.glob("runs/geometry/*/*/*/*/run.json"), reverse=True)  # marginal first
+    listed = [str(path.parent) for path in found]
     (root / "runs.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
     arguments = ["--scores", str(root / "tables" / "scores.parquet"), "--out", str(root / "out")]
     fig2.main([*arguments, "--runs", f"@{root / 'runs.txt'}"])
@@ -203,6 +204,8 @@ def test_objects_carry_their_scores_and_their_likeness_to_csd(results: Path) -> 
     scores = artifacts.read_table(results / "tables" / "scores", "scores")
     runs = {(r.column, r.prompt): r for r in read_runs(_listed(results))}
     assert list(dict.fromkeys(table["omega"])) == list(fig2.ROLES)
+    for name in ("fig2a_steps", "fig2a_probes", "fig2a_summary", "fig2b"):
+        assert list(dict.fromkeys(_table(results, name)["prior"])) == list(PRIORS), name
     assert len(table) == len(PRIORS) * len(fig2.ROLES) * len(PROMPTS)
     for row in _of(table, prior="marginal").itertuples():
         own = _of(scores, column=row.column, prompt_id=row.prompt_id)
