@@ -17,7 +17,7 @@ MATCHED := sds csd csd_neg vsd
 FAST := -m "not slow and not requires_cuda"
 
 .PHONY: help mini heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
-	readme-table clean clean-checkpoints
+	readme-table learned learned-table clean clean-checkpoints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-20s%s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
@@ -104,6 +104,14 @@ pictures: $(STAMP) ## the README's pictures, from results/mini
 readme-table: $(STAMP) ## the README's table, from results/mini
 	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs.txt \
 		--columns $(MATCHED) --page README.md
+
+learned-table: $(STAMP) ## the README's table of the learned prior, from results/mini+learned
+	@$(BIN)/python -m reports.readme_table --tables results/mini+learned/tables \
+		--runs results/mini+learned/runs.txt --columns $(MATCHED) --page README.md --mark learned-table
+
+learned: ## the miniature under the learned prior
+	@$(MAKE) --no-print-directory $(STAMP)
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=mini guidance=learned
 
 clean-checkpoints: ## remove the checkpoints of unfinished runs, after listing them
 	@found=$$(find results -type d -name checkpoint -prune 2>/dev/null); \

@@ -65,6 +65,12 @@ METRICS: dict[str, Metric] = {
         decimals=0,
         unit="%",
     ),
+    "front_count": Metric(
+        APPEARANCE, "fronts", "Views taken for the front, of four; objects with a front only."
+    ),
+    "back_front": Metric(
+        APPEARANCE, "back ~ front", "Cosine of front and back view; objects with a front only."
+    ),
     "chroma": Metric(
         APPEARANCE, "chroma", "Mean CIELAB chroma of the finished runs: over-saturation raises it."
     ),

@@ -24,7 +24,7 @@ from reports.records import (
     rows_of,
 )
 
-MARKERS = ("<!-- mini-table -->", "<!-- /mini-table -->")
+MARK = "mini-table"
 # The summary's name of each number -> its heading
 SHOWN = {
     "r_at_1": "R@1, view",
@@ -128,9 +128,9 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def between_markers(page: str, text: str) -> str:
+def between_markers(page: str, text: str, mark: str = MARK) -> str:
     """`page` with `text` between its markers. Raises ReportError unless each stands there once."""
-    first, last = MARKERS
+    first, last = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     if page.count(first) != 1 or page.count(last) != 1 or page.index(first) > page.index(last):
         raise ReportError(f"the page needs one {first} and, below it, one {last}")
     before, rest = page.split(first)
@@ -149,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--columns", nargs="+", help="which columns, in this order; default: all")
     parser.add_argument("--pairs", action="store_true", help="also every paired comparison")
     parser.add_argument("--page", type=Path, help="a page with markers to write the table into")
+    parser.add_argument("--mark", default=MARK, help="the markers' name; default: %(default)s")
     given = parser.parse_args(arguments)
     try:
         tables = read_tables(given.tables)
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text += "\n\n" + pairs_markdown(tables, columns=columns)
         if given.page is not None:
             page = given.page.read_text(encoding="utf-8")
-            write_text(given.page, between_markers(page, text))
+            write_text(given.page, between_markers(page, text, given.mark))
     except (ArtifactError, ReportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

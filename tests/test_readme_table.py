@@ -87,7 +87,7 @@ def test_two_protocols_of_one_number_are_refused(results: tuple[Tables, list[Run
 
 
 def test_the_program_writes_between_the_markers_and_only_there(root: Path, tmp_path: Path) -> None:
-    first, last = readme_table.MARKERS
+    first, last = "<!-- mini-table -->", "<!-- /mini-table -->"
     page = tmp_path / "README.md"
     page.write_text(f"above\n{first}\nold\n{last}\nbelow\n", encoding="utf-8")
     where = ["--tables", str(root / "tables"), "--runs", str(root / "runs")]
@@ -98,6 +98,12 @@ def test_the_program_writes_between_the_markers_and_only_there(root: Path, tmp_p
     assert once.startswith(f"above\n{first}\n| column")
     assert once.endswith(f"{last}\nbelow\n")
     assert "old" not in once
+
+
+def test_a_page_may_hold_several_tables() -> None:
+    page = "<!-- a -->\n<!-- /a -->\n<!-- b -->\n<!-- /b -->\n"
+    found = readme_table.between_markers(page, "text", "b")
+    assert found == "<!-- a -->\n<!-- /a -->\n<!-- b -->\ntext\n<!-- /b -->\n"
 
 
 @pytest.mark.parametrize("page", ["", "<!-- /mini-table --><!-- mini-table -->"])
