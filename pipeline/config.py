@@ -21,7 +21,7 @@ import yaml
 from methods.distill import METHODS, SOURCE_TEXT, SOURCE_UNCOND
 from methods.weights import WEIGHTS
 from pipeline.artifacts import digest
-from prompts.load import Prompt, PromptError, load_set
+from prompts.load import Prompt, load_set
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
 NAME = r"[a-z0-9][a-z0-9_.-]*"  # of a column, which names a folder; as in presets/schema.yaml
@@ -140,7 +140,12 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
             )
         for stage in preset["chain"]:
             _resolve(preset, column, stage, tuple(preset["variants"]), path)
-    for key in ("geometry", "candidates", "strict_extra"):
+    other = {"geometry": "texture", "texture": "geometry"}[task(preset)]
+    if preset["prompts"][task(preset)] is None or preset["prompts"][other] is not None:
+        raise ConfigError(
+            f"{path}: prompts: the chain ends in {task(preset)}: a set for that, none for {other}"
+        )
+    for key in (task(preset), "candidates", "strict_extra"):
         if preset["prompts"][key] is not None:
             load_set(preset["prompts"][key])
     strict = set(preset["prompts"]["strict_views"])
@@ -178,6 +183,12 @@ def _swept_name(column: str, sweep: str, value: Any) -> str:
     return f"{column}-{sweep}-{str(value).lower()}"
 
 
+def task(preset: Mapping[str, Any]) -> str:
+    """What the preset's chain ends in: "texture" on given meshes, or "geometry"."""
+    last = preset["stages"].get(preset["chain"][-1], {"scene": {"kind": None}})
+    return "texture" if last["scene"]["kind"] == "texture" else "geometry"
+
+
 _set = functools.lru_cache(maxsize=16)(load_set)
 
 
@@ -195,15 +206,16 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
         raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
     if stage not in preset["chain"]:
         raise ConfigError(f"{path}: no stage {stage!r} in the chain {', '.join(preset['chain'])}")
-    prompt = next((p for p in prompts(preset, "geometry") if p.prompt_id == prompt_id), None)
+    asked = prompts(preset, task(preset))
+    prompt = next((p for p in asked if p.prompt_id == prompt_id), None)
     if prompt is None:
-        set_name = preset["prompts"]["geometry"]
+        set_name = preset["prompts"][task(preset)]
         raise ConfigError(f"{path}: no prompt {prompt_id!r} in {set_name}; see prompts/sets/")
     settings, prior = _resolve(preset, known[column], stage, prompt.tags, path)
     method = METHODS[known[column]["method"]]
     return Job(
         preset=preset_name,
-        task="geometry",
+        task=task(preset),
         column=column,
         stage=stage,
         prompt=prompt.text,
@@ -283,17 +295,3 @@ def _override(target: dict[str, Any], key: str, value: Any, path: Path) -> None:
     if not isinstance(target, dict) or last not in target:
         raise ConfigError(f"{path}: override {key!r} names no key of the settings")
     target[last] = value
-
-
-__all__ = [
-    "ConfigError",
-    "Job",
-    "PromptError",
-    "columns",
-    "job",
-    "load_preset",
-    "located",
-    "preset_names",
-    "prompts",
-    "with_guidance",
-]

@@ -29,11 +29,11 @@ from pipeline import checkpoint, record, trace
 from pipeline.artifacts import digest, exit_status
 from pipeline.config import ConfigError, Job, job, located
 from pipeline.doctor import OPTIMIZES_ON
-from pipeline.draws import draw_background, draw_cameras, draw_shading
 from pipeline.guidance.captions import VocabularyError
-from pipeline.guidance.interface import Guidance, View
+from pipeline.guidance.interface import Guidance
 from pipeline.guidance.load import load_guidance, load_particle, models
 from pipeline.locks import alone
+from pipeline.observe import observe
 from pipeline.predictions import (
     Conditions,
     Seen,
@@ -63,11 +63,13 @@ class Problem:
     coefficients: distill.Coefficients
 
 
-def start_run(problem: Problem, device: str, init_from: Path | None) -> Run:
-    """A run at step 0: scene (from `init_from` when given), optimisers and generators."""
+def start_run(
+    problem: Problem, device: str, init_from: Path | None, mesh: Path | None = None
+) -> Run:
+    """A run at step 0: scene (from `init_from` or on `mesh`), optimisers and generators."""
     settings, rates = problem.job.settings, problem.job.settings["optimizer"]
     generator = torch.Generator().manual_seed(problem.job.seed)
-    scene = load_scene(settings, generator, init_from).to(device)
+    scene = load_scene(settings, generator, init_from, mesh=mesh).to(device)
     groups = scene.parameter_groups({name: rates[name] for name in ("grid", "head", "background")})
     optimizer = torch.optim.Adam(groups, betas=tuple(rates["betas"]), eps=rates["eps"])
     run = Run(scene, optimizer, generator)
@@ -90,6 +92,7 @@ def optimize(
     init_from: Path | None,
     threads: int,
     text_cache: Path | None = None,
+    mesh: Path | None = None,
 ) -> None:
     """The run folder `out` holds the finished run. Environment failures raise; see the module."""
     if device not in OPTIMIZES_ON:
@@ -98,12 +101,12 @@ def optimize(
     origin = record.Origin(
         import_seconds=record.process_age(),
         sources=record.source_state(),
-        inputs=record.checksums(bank, init_from),
+        inputs=record.checksums(bank, init_from, mesh),
         device=device,
         threads=threads,
     )
     folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
-    if before := record.failure_before(init_from):
+    if before := record.failure_before(init_from) or record.mesh_failure(mesh):
         say(job, f"not started: {before}")
         with alone(folder):
             record.write_run(out, job, origin, record.Outcome(failure=before))
@@ -116,7 +119,7 @@ def optimize(
     conditions = embed_conditions(guidance, job.prompt, job.settings)
     coefficients = distill.METHODS[job.method].make(**job.method_settings)
     problem = Problem(job, guidance, conditions, coefficients)
-    run = start_run(problem, device, init_from)
+    run = start_run(problem, device, init_from, mesh)
     with alone(folder):
         failure, step = advance(run, problem, folder, log, digest([job.key(), origin.inputs]))
         outcome = record.Outcome(
@@ -163,20 +166,13 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     """One optimisation step, in the order it happens; the rows to trace."""
     settings, generator = problem.job.settings, run.generator
     guidance, conditions = problem.guidance, problem.conditions
-    batch, size = settings["batch"], settings["size"]
+    batch, prior = settings["batch"], problem.job.prior
 
     # camera -> render -> encode
-    cameras = draw_cameras(step, settings["cameras"], batch, generator)
-    grey = draw_background(settings["background"], batch, generator)
-    shading = draw_shading(step, settings["shading"], generator)
-    rendering = run.scene.render(
-        cameras, height=size, width=size, generator=generator, background=grey, shading=shading
-    )
+    rendering, cameras, view = observe(step, run.scene, settings, guidance, prior, generator)
     require_finite(rendering.rgb, "the render")
     x = guidance.encode(rendering.rgb)
-    # a prior that conditions on the background sees the mean colour of the scene's own
-    behind = rendering.background.detach().mean((2, 3)) if grey is None else grey
-    seen = Seen(guidance, conditions, cameras, View(behind, cameras.c2w, step=step))
+    seen = Seen(guidance, conditions, cameras, view)
 
     # noise -> named predictions -> direction
     low, high = schedules.t_range(step, len(guidance.alphas_cumprod), **settings["timesteps"])
@@ -258,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bank", type=Path, help="the image bank of the mixture prior")
     parser.add_argument("--texts", type=Path, help="the folder of a learned prior's embedded texts")
     parser.add_argument("--init-from", type=Path, help="the run folder of the stage before")
+    parser.add_argument("--mesh", type=Path, help="the mesh's folder (meshes.load) for a texture")
     parser.add_argument("--device", help="instead of the preset's")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
@@ -277,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         init_from=given.init_from,
         threads=given.threads,
         text_cache=given.texts,
+        mesh=given.mesh,
     )
 
 

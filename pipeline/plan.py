@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import exit_status, write_text
-from pipeline.config import ConfigError, columns, load_preset, prompts
+from pipeline.config import ConfigError, columns, load_preset, prompts, task
 from prompts.load import PromptError, load_set
 
-RUN = "results/{preset}/runs/geometry/{column}/{prompt_id}/seed{seed}/{stage}"
+RUN = "results/{preset}/runs/{task}/{column}/{prompt_id}/seed{seed}/{stage}"
 
 
 def run_folders(
@@ -25,10 +25,17 @@ def run_folders(
 ) -> list[str]:
     """The run folders of one stage (default: the chain's last) of one column, or of all."""
     return [
-        RUN.format(preset=name, column=c, prompt_id=prompt.prompt_id, seed=seed, stage=chosen)
+        RUN.format(
+            preset=name,
+            task=task(preset),
+            column=c,
+            prompt_id=prompt.prompt_id,
+            seed=seed,
+            stage=chosen,
+        )
         for chosen in [stage or preset["chain"][-1]]
         for c in ([column] if column else columns(preset))
-        for prompt in prompts(preset, "geometry")
+        for prompt in prompts(preset, task(preset))
         for seed in preset["seeds"]
     ]
 
@@ -40,10 +47,10 @@ def check_candidates(preset: Mapping[str, Any]) -> None:
     """
     spec = preset["prompts"]
     ranked = {prompt.text for prompt in load_set(spec["candidates"]).prompts}
-    strays = [p.text for p in prompts(preset, "geometry") if p.text not in ranked]
+    strays = [p.text for p in prompts(preset, task(preset)) if p.text not in ranked]
     if strays:
         raise ConfigError(
-            f"prompts.candidates: {strays[0]!r} of {spec['geometry']} is not in "
+            f"prompts.candidates: {strays[0]!r} of {spec[task(preset)]} is not in "
             f"{spec['candidates']} ({len(strays)} in all): name a set that holds every prompt"
         )
 

@@ -105,12 +105,16 @@ def device_name(device: str) -> str:
     return platform.processor() or platform.machine()
 
 
-def checksums(bank: Path | None, init_from: Path | None) -> dict[str, str]:
-    """The sha256 of every file of the bank and of the scene that a run starts from, by name."""
+def checksums(
+    bank: Path | None, init_from: Path | None, mesh: Path | None = None
+) -> dict[str, str]:
+    """The sha256 of every file of the bank, of the scene and the mesh that a run starts from."""
     files = of_folder(bank) if bank else {}
     found = {f"bank/{name}": value for name, value in files.items()}
     if init_from is not None:
         found["init_from/scene.safetensors"] = sha256(init_from / "scene.safetensors")
+    if mesh is not None:
+        found["mesh/mesh.safetensors"] = sha256(mesh / "mesh.safetensors")
     return found
 
 
@@ -126,6 +130,14 @@ def failure_before(init_from: Path | None) -> str | None:
         return None
     before = read_json(init_from / "run.json")
     return f"stage {before['stage']} failed: {before['reason']}"
+
+
+def mesh_failure(mesh: Path | None) -> str | None:
+    """Why a texture cannot start: its file held no usable mesh. None otherwise, or without one."""
+    if mesh is None:
+        return None
+    found = read_json(mesh / "mesh.json")
+    return None if found["status"] == "ok" else f"no mesh: {found['reason']}"
 
 
 @dataclass(frozen=True)

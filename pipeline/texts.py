@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import exit_status, write_json
-from pipeline.config import ConfigError, columns, job, load_preset, prompts
+from pipeline.config import ConfigError, columns, job, load_preset, prompts, task
 from pipeline.predictions import condition_texts
 
 
@@ -26,7 +26,7 @@ def learned_priors(name: str, preset: Mapping[str, Any]) -> list[str]:
 def texts(name: str, preset: Mapping[str, Any], prior: str) -> list[str]:
     """Each text once, in the order in which the runs ask for it."""
     found: dict[str, None] = {}
-    for prompt in prompts(preset, "geometry"):
+    for prompt in prompts(preset, task(preset)):
         for one in _jobs(name, preset, prompt.prompt_id):
             if one.prior["name"] == prior:
                 found |= dict.fromkeys(condition_texts(prompt.text, one.settings))
@@ -44,7 +44,7 @@ def _jobs(name: str, preset: Mapping[str, Any], prompt_id: str) -> list[Any]:
 
 def _one_job_a_stage(name: str, preset: Mapping[str, Any]) -> list[Any]:
     """Jobs of one prompt of each set of tags: tags may override the prior."""
-    kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, "geometry")}
+    kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, task(preset))}
     return [found for prompt_id in kinds.values() for found in _jobs(name, preset, prompt_id)]
 
 

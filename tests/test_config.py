@@ -37,7 +37,7 @@ def test_every_preset_loads_and_every_job_resolves(name):
     preset = config.load_preset(name)
     for column in config.columns(preset):
         for stage in preset["chain"]:
-            for prompt in config.prompts(preset, "geometry")[:2]:
+            for prompt in config.prompts(preset, config.task(preset))[:2]:
                 job = config.job(
                     name, column=column, stage=stage, prompt_id=prompt.prompt_id, seed=0
                 )

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import RED_CAR
 
-from pipeline import checkpoint, config, optimize, trace
+from pipeline import checkpoint, config, observe, optimize, trace
 from pipeline.artifacts import load_safetensors, read_json, read_table, sha256
 from pipeline.guidance.load import load_guidance
 from pipeline.run_state import Run, named_generator
@@ -95,7 +95,7 @@ def test_the_matched_columns_see_the_same_cameras_backgrounds_t_and_noise(
 ):
     monkeypatch.setitem(tiny, "columns", MATCHED)
     drawn: list[torch.Tensor] = []
-    cameras, background = optimize.draw_cameras, optimize.draw_background
+    cameras, background = observe.draw_cameras, observe.draw_background
     diffused = optimize.distill.diffused
 
     def seen_cameras(*arguments: Any) -> Any:
@@ -111,8 +111,8 @@ def test_the_matched_columns_see_the_same_cameras_backgrounds_t_and_noise(
         drawn.extend([noise, arguments[-1]])
         return diffused(x, noise, *arguments)
 
-    monkeypatch.setattr(optimize, "draw_cameras", seen_cameras)
-    monkeypatch.setattr(optimize, "draw_background", seen_background)
+    monkeypatch.setattr(observe, "draw_cameras", seen_cameras)
+    monkeypatch.setattr(observe, "draw_background", seen_background)
     monkeypatch.setattr(optimize.distill, "diffused", seen_noise)
     quiet = {"every": 12, "extra_every": 0, "probes": 0, "probe_noises": 2}
     columns = {}
@@ -323,14 +323,14 @@ def _poison(monkeypatch: pytest.MonkeyPatch, what: str, job: config.Job) -> None
             optimize, "load_guidance", lambda *a, **k: Poisoned(load_guidance(*a, **k), 5)
         )
     elif what == "the render":
-        draw = optimize.draw_background
+        draw = observe.draw_background
 
         def infinite(spec: Any, batch: int, generator: torch.Generator) -> torch.Tensor:
             calls.append(1)
             return draw(spec, batch, generator) + (float("inf") if len(calls) > 5 else 0.0)
 
         calls: list[int] = []
-        monkeypatch.setattr(optimize, "draw_background", infinite)
+        monkeypatch.setattr(observe, "draw_background", infinite)
     else:
         weigh = optimize.WEIGHTS[job.settings["weight"]]
         steps: list[int] = []

@@ -36,7 +36,7 @@ def test_every_preset_plans(preset, tmp_path):
     runs = len(config.columns(spec)) * len(config.prompts(spec, "geometry")) * len(spec["seeds"])
     planned = _planned(done.stdout)
     assert planned["optimize"] == planned["views"] == runs * len(spec["chain"])
-    assert {"embed", "score", "geometry", "verdict"} <= set(planned)
+    assert {"embed", "score", "gallery", "verdict"} <= set(planned)
     assert not (tmp_path / "results").exists()
 
 

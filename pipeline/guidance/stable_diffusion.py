@@ -43,14 +43,18 @@ class LatentPrior:
         """Of the folder's scheduler."""
         return self.denoiser.alphas_cumprod
 
+    @property
+    def picture_size(self) -> int:
+        """Pixels of an edge of what the autoencoder, and every ControlNet, sees."""
+        return self.denoiser.size * 2 ** (len(self.vae.config.block_out_channels) - 1)  # type: ignore[no-any-return]
+
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "n L d"]:
         """Rows of hidden states. Raises VocabularyError for a text it cannot read whole."""
         return self.texts.embed(texts)
 
     def encode(self, rgb: Float[Tensor, "b 3 height width"]) -> Float[Tensor, "b c h w"]:
         """The scaled latents of the image at the autoencoder's size, float32, differentiable."""
-        size = self.denoiser.size * 2 ** (len(self.vae.config.block_out_channels) - 1)
-        image = 2.0 * resized(rgb, size) - 1.0
+        image = 2.0 * resized(rgb, self.picture_size) - 1.0
         posterior = self.vae.encode(image.to(self.denoiser.dtype)).latent_dist
         z = posterior.mode().float()
         if self.generator is not None:

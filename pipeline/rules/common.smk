@@ -52,7 +52,8 @@ try:
     SPEC = presets.load_preset(PRESET)
     COLUMNS = list(presets.columns(SPEC))
     LEARNED = texts.learned_priors(PRESET, SPEC)
-    PROMPTS = presets.prompts(SPEC, "geometry")
+    TASK = presets.task(SPEC)
+    PROMPTS = presets.prompts(SPEC, TASK)
     plan.check_candidates(SPEC)
     check_captions(ranked_texts(), clip=SPEC["evaluation"]["clip"])
 except ValueError as error:
@@ -61,7 +62,7 @@ except ValueError as error:
 CHAIN = SPEC["chain"]
 FINAL = CHAIN[-1]
 WORLD = SPEC["world"]
-RUN = plan.RUN.replace("{preset}", PRESET)
+RUN = plan.RUN.replace("{preset}", PRESET).replace("{task}", TASK)
 
 
 wildcard_constraints:
@@ -165,12 +166,32 @@ def previous(wildcards):
     return [f"{folder}/scene.safetensors"]
 
 
+def mesh_of(wildcards):
+    """The folder of the mesh that a texture begins on: the toy shape that the prompt names."""
+    if TASK != "texture" or wildcards.stage != CHAIN[0]:
+        return None
+    words = job_of(wildcards).prompt.split()
+    named = [shape for shape in shapes() if shape in words]
+    if WORLD is None or len(named) != 1:
+        raise WorkflowError(
+            f"{' '.join(words)!r} names no toy shape, and this preset has no other meshes"
+        )
+    return f"results/{PRESET}/meshes/{named[0]}"
+
+
+def mesh_files(wildcards):
+    folder = mesh_of(wildcards)
+    return [f"{folder}/{name}" for name in ("mesh.safetensors", "mesh.json") if folder]
+
+
 def init_option(wildcards):
-    return [
-        o
-        for path in previous(wildcards)
-        for o in ("--init-from", str(Path(path).parent))
+    """What the run begins from: the stage before, a mesh, or nothing."""
+    begin = [
+        ("--init-from", str(Path(path).parent)) for path in previous(wildcards)
     ]
+    if folder := mesh_of(wildcards):
+        begin.append(("--mesh", folder))
+    return [o for pair in begin for o in pair]
 
 
 def shapes():

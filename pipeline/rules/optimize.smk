@@ -63,6 +63,7 @@ rule optimize:
     input:
         prior=prior_files,
         previous=previous,
+        mesh=mesh_files,
     output:
         scene=f"{RUN}/scene.safetensors",
         record=f"{RUN}/run.json",

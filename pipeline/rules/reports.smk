@@ -1,7 +1,7 @@
 """Pages and figures from tables and pictures, then the verdict.
 
 in:  tables, run folders
-out: results/<preset>/geometry.html, figures/, verdict.txt
+out: results/<preset>/<task>.html, figures/, verdict.txt
 """
 
 
@@ -54,29 +54,30 @@ rule sweep:
         """
 
 
-rule geometry:
-    """The comparison gallery of text-to-3D."""
+rule gallery:
+    """The comparison gallery of the preset's task: geometry.html or texture.html."""
     input:
         runs=f"results/{PRESET}/runs.txt",
         views=expand("{folder}/views/views.json", folder=run_folders()),
         tables=f"results/{PRESET}/tables/summary.parquet",
         figure=f"results/{PRESET}/figures/gradient_norms.svg",
     output:
-        f"results/{PRESET}/geometry.html",
+        f"results/{PRESET}/{TASK}.html",
     log:
-        f"results/{PRESET}/logs/geometry.log",
+        f"results/{PRESET}/logs/{TASK}.log",
     benchmark:
-        f"results/{PRESET}/logs/geometry.benchmark.tsv"
+        f"results/{PRESET}/logs/{TASK}.benchmark.tsv"
     params:
         preset=PRESET,
+        task=TASK,
         tables=subpath(input.tables, parent=True),
         columns=COLUMNS,
         stage=FINAL,
-        prompts=SPEC["prompts"]["geometry"],
+        prompts=SPEC["prompts"][TASK],
     shell:
         r"""
         python -m reports.gallery \
-            --task geometry \
+            --task {params.task:q} \
             --runs {input.runs:q} \
             --tables {params.tables:q} \
             --preset-name {params.preset:q} \
@@ -92,7 +93,7 @@ rule verdict:
     """Lists failed runs; fails when there are any, after the pages that show them."""
     input:
         runs=f"results/{PRESET}/runs.txt",
-        page=f"results/{PRESET}/geometry.html",
+        page=f"results/{PRESET}/{TASK}.html",
         records=expand("{folder}/run.json", folder=run_folders()),
     output:
         f"results/{PRESET}/verdict.txt",

@@ -1,7 +1,8 @@
-"""The procedural toy world as files: the mixture's image bank and the true objects' renders.
+"""The procedural toy world as files: the mixture's image bank, the true objects' renders,
+their shapes as meshes.
 
 in:  nothing but the preset's world
-out: results/<preset>/bank/, results/<preset>/truth/
+out: results/<preset>/bank/, results/<preset>/truth/, results/<preset>/meshes/
 """
 
 
@@ -106,6 +107,50 @@ rule bank_checksums:
         python -m pipeline.checksums \
             --files {input:q} \
             --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule toy_mesh:
+    """The shape of a toy object as a file, where the renderer has it."""
+    output:
+        f"results/{PRESET}/meshes/{{shape}}.glb",
+    log:
+        f"results/{PRESET}/logs/toy_mesh_{{shape}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/toy_mesh_{{shape}}.benchmark.tsv"
+    params:
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+    shell:
+        r"""
+        python -m pipeline.toyworld.meshes \
+            --shape {wildcards.shape:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --out {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule mesh:
+    """A toy object's file as the texture task takes any mesh, left where it lies."""
+    input:
+        f"results/{PRESET}/meshes/{{shape}}.glb",
+    output:
+        mesh=f"results/{PRESET}/meshes/{{shape}}/mesh.safetensors",
+        record=f"results/{PRESET}/meshes/{{shape}}/mesh.json",
+    log:
+        f"results/{PRESET}/logs/mesh_{{shape}}.log",
+    benchmark:
+        f"results/{PRESET}/logs/mesh_{{shape}}.benchmark.tsv"
+    params:
+        folder=subpath(output.mesh, parent=True),
+    shell:
+        r"""
+        python -m pipeline.meshes.load {input:q} \
+            --place keep \
+            --out {params.folder:q} \
             >{log:q} 2>&1
         """
 
