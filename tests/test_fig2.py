@@ -56,7 +56,7 @@ def _column(prior: str, omega: str) -> str:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of every cell, one failed, one of a column that the figure ignores; and their scores."""
     root, generator = tmp_path_factory.mktemp("fig2"), np.random.default_rng(5)
-    scores = []
+    scores, listed = [], []
     cells = [(p, o, t) for p in PRIORS for o in fig2.ROLES for t in PROMPTS]
     for prior, omega, text in [*cells, ("marginal", "vsd", PROMPTS[0])]:
         method = omega if omega in ("csd", "vsd") else "sds"
@@ -75,6 +75,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         tail = Path(record["column"], record["prompt_id"], "seed0", "nerf")
         folder = root / "runs" / "geometry" / tail
+        listed.append(str(folder))
         scene = synthetic.balls(PROMPTS.index(text), 0.3 * generator.random(), generator)
         synthetic.write_run(folder, scene, record, size=24)
         if not failed:
@@ -88,8 +89,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scores += [key | {"view": "object", "metric": m, "value": v} for m, v in named.items()]
     table = pandas.DataFrame(scores).assign(protocol_id="p")
     artifacts.write_table(table, root / "tables" / "scores", "scores")
-    found = sorted(root.glob("runs/geometry/*/*/*/*/run.json"), reverse=True)  # marginal first
-    listed = [str(path.parent) for path in found]
     (root / "runs.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
     arguments = ["--scores", str(root / "tables" / "scores.parquet"), "--out", str(root / "out")]
     fig2.main([*arguments, "--runs", f"@{root / 'runs.txt'}"])

@@ -28,9 +28,7 @@ def fig2_folders(wildcards):
 rule fig2_tables:
     """The parts of SDS's gradient and the objects' scores, by prior and guidance weight."""
     input:
-        traces=lambda wildcards: [
-            f"{f}/trace.parquet" for f in fig2_folders(wildcards)
-        ],
+        traces=lambda wildcards: [f"{f}/trace.parquet" for f in fig2_folders(wildcards)],
         views=lambda wildcards: [
             f"{f}/views/views.json" for f in fig2_folders(wildcards)
         ],
