@@ -10,7 +10,8 @@ is the weight as text, or `csd`. Writes, every row with its prior, null, omega, 
   direction, one noisy sample each, as logged; `weight` is w(t), of which weighted norms are a
   multiple; `posterior` q(y | x_t) where the prior knows it;
 - `fig2a_probes.csv`: over K noises at fixed t, the norm of the mean (`_mean`) and the root mean
-  square norm of one sample (`_single`) of both parts, and cosines between the means;
+  square norm of one sample (`_single`) of both parts, and cosines between the means, none where
+  one of them vanishes;
 - `fig2a_summary.csv`: `summary` of both;
 - `fig2b.csv`: the scores of each object, and how near it comes to CSD's under the same prior.
 """
@@ -36,6 +37,7 @@ CSD = "csd"
 ROLES = (*OMEGAS, CSD)
 PARTS = ("generative", "classifier")
 THIRDS = ("first", "middle", "last")
+UNDIRECTED = 1e-6  # norm of a mean below which rounding decides where it points
 KEY = ["prior", "null", "omega", "prompt", "prompt_id", "seed"]
 # of the object as a whole, and means over its views
 OBJECT = ("truth_iou", "iou_floor", "iou_ball", "truth_psnr", "front_back")
@@ -160,7 +162,8 @@ def probes(traced: "pandas.DataFrame") -> "pandas.DataFrame":
         mean, spread = norm[f"probe/{part}/mean"], norm[f"probe/{part}/spread"]
         found[f"{part}_mean"], found[f"{part}_single"] = mean, np.hypot(mean, spread)
     for a, b in (("direction", PARTS[0]), ("direction", PARTS[1]), PARTS):
-        found[f"cosine_{a}_{b}"] = norm[f"probe/cosine/{a}/{b}"]
+        least = np.minimum(norm[f"probe/{a}/mean"], norm[f"probe/{b}/mean"])
+        found[f"cosine_{a}_{b}"] = norm[f"probe/cosine/{a}/{b}"].where(least >= UNDIRECTED)
     term = f"probe/{PARTS[0]}/spread"
     table = norm.assign(**found, weight=wide["weighted_norm"][term] / norm[term])
     return _in_order(table[[*found, "weight"]].reset_index(), traced, ["step", "t"])

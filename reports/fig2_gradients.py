@@ -47,8 +47,9 @@ def caption(omega: str, noises: int) -> str:
         f"{PROBE_T}, rows 3 and 4 medians over probes). Values below {FLOOR:g} stand in the grey "
         "strip. Row 5: mean norm of the classifier part over that of the generative part, single "
         "samples, at every omega. Row 6: the same of means over noises, at the probes. Row 7: "
-        "cosine of the method's direction with the classifier part, means over noises. t falls "
-        "over a run, so step and t are confounded in rows 1, 2 and 5; the probes' t are fixed."
+        "cosine of the method's direction with the classifier part, means over noises, absent "
+        "where one of them vanishes. t falls over a run, so step and t are confounded in rows 1, "
+        "2 and 5; the probes' t are fixed."
     )
 
 

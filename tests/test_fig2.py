@@ -269,6 +269,18 @@ def test_the_presets_hold_every_cell(name: str, priors: int) -> None:
         fig2.check([("mixture", "7.5"), ("mixture", "csd")], "preset mini")
 
 
+def test_a_vanished_mean_has_no_direction(results: Path) -> None:
+    """torch calls the cosine with a zero vector 0, which is no angle and must not be averaged."""
+    traced = fig2.traces(fig2.cells(read_runs(_listed(results))))
+    gone = (traced["term"] == "probe/classifier/mean") & (traced["step"] == 11)
+    table = fig2.probes(traced.assign(norm=traced["norm"].where(~gone, 1e-9)))
+    last = table[table["step"] == 11]
+    assert last["cosine_direction_classifier"].isna().all()
+    assert last["cosine_generative_classifier"].isna().all()
+    assert last["cosine_direction_generative"].notna().all()
+    assert table[table["step"] == 0].drop(columns="t").notna().to_numpy().all()
+
+
 def test_steps_without_both_parts_are_refused(results: Path) -> None:
     traced = fig2.traces(fig2.cells(read_runs(_listed(results))))
     cut = traced[~((traced["term"] == "classifier") & (traced["step"] == 3))]
