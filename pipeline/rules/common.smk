@@ -186,9 +186,7 @@ def mesh_files(wildcards):
 
 def init_option(wildcards):
     """What the run begins from: the stage before, a mesh, or nothing."""
-    begin = [
-        ("--init-from", str(Path(path).parent)) for path in previous(wildcards)
-    ]
+    begin = [("--init-from", str(Path(path).parent)) for path in previous(wildcards)]
     if folder := mesh_of(wildcards):
         begin.append(("--mesh", folder))
     return [o for pair in begin for o in pair]

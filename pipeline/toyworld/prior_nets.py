@@ -112,7 +112,7 @@ def controlnet(model: Any, seed: int) -> Any:
         # from_unet leaves this key at its default, and the pooled text would be read otherwise
         config = {key: v for key, v in found.config.items() if not key.startswith("_")}
         config["addition_embed_type_num_heads"] = model.config.addition_embed_type_num_heads
-        same = ControlNetModel(**config)
+        same: Any = ControlNetModel(**config)
         same.load_state_dict(found.state_dict())
         return same
 
