@@ -177,7 +177,7 @@ def _norm_panel(axes: "Axes", table: "pandas.DataFrame", top: float) -> None:
         axes.plot(own["centre"], median, color=colour, linewidth=1.4, zorder=3 + place, **line)
 
 
-def _decade(value: float, _: int) -> str:
+def _decade(value: float, _: float) -> str:
     """A power of ten; FLOOR as what lies below it."""
     below = "< " if math.isclose(value, FLOOR) else ""
     return f"{below}$10^{{{round(math.log10(value))}}}$"
