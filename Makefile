@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MATCHED := sds csd csd_neg vsd
 FAST := -m "not slow and not requires_cuda"
 
-.PHONY: help mini heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
+.PHONY: help mini mini-texture fig2 heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
 	readme-table learned learned-table clean clean-checkpoints
 
 help: ## this list
@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 define gallery
 	@$(MAKE) --no-print-directory $(STAMP)
 	@$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=$(1); status=$$?; \
-	page="$(CURDIR)/results/$(1)/geometry.html"; \
+	page="$(CURDIR)/results/$(1)/$(or $(2),geometry).html"; \
 	if [ -f "$$page" ]; then echo "Galleries: $$page"; fi; exit $$status
 endef
 
@@ -48,6 +48,14 @@ mini: ## the miniature: 4 methods x 6 prompts on this CPU (<= 15 minutes), then 
 heldout: ## the miniature under the held-out null
 	@echo "The miniature under the held-out null: as long as make mini."
 	$(call gallery,heldout)
+
+mini-texture: ## paint four toy meshes by four methods, depth and canny ControlNets (half an hour; not run as a whole yet)
+	$(call gallery,mini_texture,texture)
+
+fig2: ## Figure 2: gradient parts and guidance weights under three priors, in a plain and a diverse world
+	@$(MAKE) --no-print-directory $(STAMP)
+	@for preset in fig2 fig2_diverse; do \
+		$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=$$preset -- fig2a fig2b || exit; done
 
 toy81: ## all 81 toy prompts x 4 methods (an hour or two, resumable)
 	@echo "All 81 toy prompts: 324 optimisations, an hour or two on two cores; stop it when you like, the same command goes on."
