@@ -3,8 +3,8 @@
     python -m reports.fig2 a --tables results/fig2/figures/fig2 --runs results/fig2/runs.txt
     python -m reports.fig2 b --tables results/fig2/figures/fig2 --runs results/fig2/runs.txt
 
-Beside the tables it writes fig2a.{png,svg} or fig2b.png, and `fig2a.txt` or `fig2b.txt`: a caption
-that says what was run, under which priors, and how many runs a number stands for.
+Beside the tables it writes fig2a.{png,svg}, or fig2b_<prompt_id>.png for each prompt, and a
+caption, `fig2a.txt` or `fig2b.txt`, that says what was run, under which priors and how many runs.
 """
 
 import argparse
@@ -104,10 +104,11 @@ def write_a(args: argparse.Namespace) -> None:
 
 
 def write_b(args: argparse.Namespace) -> None:
-    """fig2b.png and fig2b.txt."""
+    """fig2b_<prompt_id>.png for each prompt, and fig2b.txt."""
     table = read_csv(args.tables, "fig2b")
     shown = shown_runs(table, _runs(args))
-    write_png(args.out / "fig2b.png", fig2_sheet.sheet(table, shown))
+    for prompt_id, rows in table.groupby("prompt_id", sort=False):
+        write_png(args.out / f"fig2b_{prompt_id}.png", fig2_sheet.sheet(rows, shown))
     write_text(args.out / "fig2b.txt", f"{fig2_sheet.CAPTION}\n{caption(list(shown.values()))}\n")
 
 

@@ -36,7 +36,7 @@ def below(row: Any) -> str:
 
 
 def sheet(table: "pandas.DataFrame", runs: Mapping[tuple[str, str, str], Run]) -> Image:
-    """Blocks of one prompt, each with a row a prior; of several seeds, the first."""
+    """A block a prompt, each with a row a prior; of several seeds, the first."""
     omegas, priors, prompts = (
         list(dict.fromkeys(table[name])) for name in ("omega", "prior", "prompt_id")
     )

@@ -85,15 +85,15 @@ rule fig2a:
 
 
 rule fig2b:
-    """Fig. 2b: what each guidance weight makes, a row a prior."""
+    """Fig. 2b: what each guidance weight makes of a prompt, a row a prior."""
     input:
         tables=rules.fig2_tables.output,
         runs=f"results/{PRESET}/runs.txt",
     output:
         expand(
-            "results/{preset}/figures/fig2/fig2b.{kind}",
+            "results/{preset}/figures/fig2/{name}",
             preset=PRESET,
-            kind=["png", "txt"],
+            name=["fig2b.txt", *(f"fig2b_{p.prompt_id}.png" for p in PROMPTS)],
         ),
     log:
         f"results/{PRESET}/logs/fig2b.log",
