@@ -4,6 +4,7 @@ import io
 import json
 import struct
 
+import hostile_meshes as hostile
 import numpy as np
 import pytest
 import torch
@@ -11,12 +12,13 @@ import trimesh
 
 from pipeline.artifacts import save_safetensors
 from pipeline.cameras import Cameras, orbit, rays
+from pipeline.meshes import unwrap as unwrapping
 from pipeline.meshes.bake import at, bake, dilated
 from pipeline.meshes.colours import display_from_linear, lab, linear_from_display
 from pipeline.meshes.export_glb import bare_glb, coloured_glb, textured_glb
 from pipeline.meshes.glb import chunks
 from pipeline.meshes.load import load_mesh
-from pipeline.meshes.mesh import Mesh
+from pipeline.meshes.mesh import Mesh, MeshError
 from pipeline.meshes.seams import seams
 from pipeline.meshes.unwrap import Atlas, texels, unwrap
 from pipeline.raster.interface import backend
@@ -65,8 +67,9 @@ def test_the_same_mesh_has_the_same_atlas_from_the_cache_too(blob, tmp_path):
             assert torch.equal(one, other)
     (file,) = tmp_path.iterdir()
     fake = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv * 0}
+    # A cached atlas is read and not made again.
     save_safetensors(file, fake | {"size": torch.tensor([4, 5])})
-    assert unwrap(mesh, 256, cache=tmp_path).size == (4, 5)  # it is read
+    assert unwrap(mesh, 256, cache=tmp_path).size == (4, 5)
     unwrap(mesh, 64, cache=tmp_path)
     unwrap(Mesh(mesh.vertices * 0.5, mesh.faces), 256, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
@@ -79,6 +82,46 @@ def test_small_triangles_have_room_in_the_atlas_too():
     atlas = unwrap(mesh, 128)
     corners = atlas.uv[atlas.faces]
     assert ((corners - corners.roll(1, 1)).abs().amax((1, 2)) > 0).all()
+
+
+def test_fine_smooth_bends_are_roughened_a_little_and_planes_are_not():
+    ball = mesh_of(trimesh.creation.icosphere(6))  # neighbours differ by less than a degree
+    moved = (unwrapping.roughened(ball) - ball.vertices).norm(dim=1)
+    assert (moved > 0).all()
+    assert moved.max() < 0.1 * trimesh.creation.icosphere(6).edges_unique_length.max()
+    assert torch.equal(unwrapping.roughened(ball), unwrapping.roughened(ball))
+    box = trimesh.creation.box((1, 1, 1)).subdivide().subdivide()
+    for still in (mesh_of(box), mesh_of(trimesh.creation.icosphere(3))):
+        assert torch.equal(unwrapping.roughened(still), still.vertices)
+
+
+@pytest.mark.parametrize(
+    ("program", "word"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "ended with -11"),
+        ("raise ValueError('no room')", "no room"),
+        ("import time; time.sleep(60)", "more than 1 s"),
+    ],
+)
+def test_a_library_that_crashes_or_hangs_is_a_failure_of_the_mesh(
+    program, word, monkeypatch, tmp_path
+):
+    worker = tmp_path / "worker.py"
+    worker.write_text(program)
+    monkeypatch.setattr(unwrapping, "WORKER", worker)
+    monkeypatch.setattr(unwrapping, "PATIENCE", 1 if "sleep" in program else 60)
+    with pytest.raises(MeshError, match=word):
+        unwrap(mesh_of(trimesh.creation.box((1, 1, 1))), 64)
+
+
+def test_charts_on_one_another_are_an_error():
+    mesh = mesh_of(trimesh.creation.box((1, 1, 1)))
+    uv = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    atlas = Atlas(
+        mesh.faces.reshape(-1), torch.arange(36).reshape(-1, 3), uv.repeat(12, 1), (50, 50)
+    )
+    with pytest.raises(MeshError, match="on one another"):
+        texels(mesh, atlas)
 
 
 def test_texels_lie_on_the_surface_with_its_normal():
@@ -280,6 +323,19 @@ def test_textures_return_as_written(blob):
     np.testing.assert_allclose(1 - shape.visual.uv[:, 1], atlas.uv[:, 1], atol=1e-6)
     with pytest.raises(ValueError, match="an atlas of"):
         textured_glb(Mesh(mesh.vertices, mesh.faces[:5]), atlas, image)
+
+
+@pytest.mark.parametrize("name", hostile.REPAIRED)
+def test_whatever_could_be_repaired_can_be_textured(name, tmp_path):
+    file, data, _ = hostile.REPAIRED[name]
+    mesh = load_mesh(hostile.write(tmp_path, file, data())).mesh
+    atlas = unwrap(mesh, 64)
+    image = bake(waves, mesh, atlas)
+    shape = loaded(textured_glb(mesh, atlas, image))
+    middle = mesh.vertices[mesh.faces].mean(1)
+    uv = atlas.uv[atlas.faces].mean(1)
+    assert (at(image, uv) - waves(middle)).abs().mean() < 0.1  # coarse texels, but the right place
+    np.testing.assert_array_equal(shape.faces, atlas.faces)
 
 
 def field_render(mesh: Mesh, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:

@@ -32,7 +32,7 @@ from pipeline.meshes.repair import Faces, Vertices, repaired
 from pipeline.meshes.winding import edges
 
 MAX_BYTES = 512 * 2**20
-MAX_FACES = 500_000  # beyond it unwrapping takes many minutes
+MAX_FACES = 200_000  # beyond it unwrapping takes many minutes
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def wound(
     from scipy.sparse import csgraph
 
     edge = edges(faces)
-    first, second, opposed = _neighbours(faces, edge)
+    first, second, opposed = neighbours(faces)
     count = len(faces)
     alike = _symmetric(first, second, np.where(opposed, 1.0, 2.0), count)
     bodies, body = csgraph.connected_components(alike, directed=False)
@@ -60,10 +60,11 @@ def wound(
     return faces, notes
 
 
-def _neighbours(
-    faces: Int[np.ndarray, "f 3"], edge: Edges
+def neighbours(
+    faces: Int[np.ndarray, "f 3"],
 ) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"], Bool[np.ndarray, " p"]]:
     """Pairs of faces across edges of two, and whether they run along it in opposite directions."""
+    edge = edges(faces)
     flat = edge.of_corner.reshape(-1)
     order = np.argsort(flat, kind="stable")
     order = order[edge.faces[flat[order]] == 2].reshape(-1, 2)

@@ -54,7 +54,9 @@
     const end = document.createElement("button");
     end.type = "button";
     end.className = "model-close";
-    end.textContent = "Close the model";
+    end.textContent = "\u00d7";
+    end.title = "Close the model";
+    end.setAttribute("aria-label", end.title);
     box.append(viewer, end);
     return { box: box, viewer: viewer, end: end };
   }
