@@ -55,7 +55,7 @@ mini-texture: ## paint four toy meshes by four methods, depth and canny ControlN
 fig2: ## Figure 2: gradient parts and guidance weights under three priors, in a plain and a diverse world
 	@$(MAKE) --no-print-directory $(STAMP)
 	@for preset in fig2 fig2_diverse; do \
-		$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=$$preset -- fig2a fig2b || exit; done
+		$(BIN)/snakemake fig2a fig2b --cores $(CORES) --quiet rules --config preset=$$preset || exit; done
 
 toy81: ## all 81 toy prompts x 4 methods (an hour or two, resumable)
 	@echo "All 81 toy prompts: 324 optimisations, an hour or two on two cores; stop it when you like, the same command goes on."

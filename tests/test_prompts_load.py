@@ -15,6 +15,7 @@ SIZES = {
     "toy6": 6,
     "toy81": 81,
     "toy_blobs": 9,
+    "toy_texture4": 4,
 }
 HEADER = "name: mine\nsource: s\nlicence: l\nnote: n\n"
 

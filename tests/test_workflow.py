@@ -33,7 +33,8 @@ def test_every_preset_plans(preset, tmp_path):
     done = snakemake(ROOT, tmp_path, preset, "-n")
     assert done.returncode == 0, done.stdout[-3000:]
     spec = config.load_preset(preset)
-    runs = len(config.columns(spec)) * len(config.prompts(spec, "geometry")) * len(spec["seeds"])
+    prompts = config.prompts(spec, config.task(spec))
+    runs = len(config.columns(spec)) * len(prompts) * len(spec["seeds"])
     planned = _planned(done.stdout)
     assert planned["optimize"] == planned["views"] == runs * len(spec["chain"])
     assert {"embed", "score", "gallery", "verdict"} <= set(planned)

@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
-from metrics import candidates  # noqa: E402
+from metrics import candidates, fig2  # noqa: E402
 from pipeline import config as presets  # noqa: E402
 from pipeline import plan, texts  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
@@ -306,6 +306,22 @@ def backgrounds():
 def other_background_options():
     others = backgrounds()[1:]
     return ["--other-backgrounds", *others] if others else []
+
+
+def fig2_folders(wildcards):
+    """The runs of Figure 2; stops the workflow when the preset lacks some."""
+    found = {}
+    for column, described in presets.columns(SPEC).items():
+        role = fig2.role(described["method"], described["settings"])
+        if role is not None:
+            place = {"stage": FINAL, "prompt_id": PROMPTS[0].prompt_id, "seed": 0}
+            prior = presets.job(PRESET, column=column, **place).prior["name"]
+            found[column] = (prior, role)
+    try:
+        fig2.check(found.values(), f"preset {PRESET}")
+    except fig2.Fig2Error as error:
+        raise WorkflowError(str(error))
+    return [folder for column in found for folder in run_folders(column=column)]
 
 
 # Before the first job, and not in a dry run. A remote executor's jobs find their GPU elsewhere.

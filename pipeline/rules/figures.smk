@@ -6,24 +6,6 @@ out: results/<preset>/figures/fig2/: tables, pictures and captions
     snakemake fig2a fig2b --cores all --config preset=fig2
 """
 
-from metrics import fig2  # noqa: E402
-
-
-def fig2_folders(wildcards):
-    """The runs of Figure 2; stops the workflow when the preset lacks some."""
-    found = {}
-    for column, described in presets.columns(SPEC).items():
-        role = fig2.role(described["method"], described["settings"])
-        if role is not None:
-            place = {"stage": FINAL, "prompt_id": PROMPTS[0].prompt_id, "seed": 0}
-            prior = presets.job(PRESET, column=column, **place).prior["name"]
-            found[column] = (prior, role)
-    try:
-        fig2.check(found.values(), f"preset {PRESET}")
-    except fig2.Fig2Error as error:
-        raise WorkflowError(str(error))
-    return [folder for column in found for folder in run_folders(column=column)]
-
 
 rule fig2_tables:
     """The parts of SDS's gradient and the objects' scores, by prior and guidance weight."""
