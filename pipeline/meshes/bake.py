@@ -16,9 +16,9 @@ Field = Callable[[Float[Tensor, "n 3"]], Float[Tensor, "n 3"]]
 def bake(field: Field, mesh: Mesh, atlas: Atlas, *, chunk: int = 2**17) -> Float[Tensor, "h w 3"]:
     """Display rgb in [0, 1] of the field at every texel's centre; row 0 is where v = 0.
 
-    `field` maps world positions (on the CPU, as the mesh) to rgb and is called on at most `chunk` of
-    them. Texels outside
-    the charts repeat their nearest neighbour inside one, so that no lookup meets an empty texel.
+    `field` maps world positions (on the CPU, like the mesh) to rgb and is called on at most `chunk`
+    of them. Texels outside the charts repeat their nearest neighbour inside one, so that no lookup
+    meets an empty texel.
     """
     shown = texels(mesh, atlas)
     position = shown.position[shown.covered]
