@@ -73,7 +73,7 @@ def bare_glb(mesh: Mesh) -> bytes:
         "POSITION": buffer.array(gltf_axes(mesh.vertices), "VEC3"),
         "NORMAL": buffer.array(gltf_axes(normals), "VEC3"),
     }
-    grey = {"baseColorFactor": [0.6, 0.6, 0.6, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.9}
+    grey = {"baseColorFactor": [0.3, 0.3, 0.3, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.9}
     material = {"pbrMetallicRoughness": grey, "doubleSided": True}
     return _file(buffer, attributes, mesh.faces, material, {})
 
