@@ -29,7 +29,8 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "controls": (),
     "locks": (),
     "raster": ("cameras",),
-    "scenes": ("cameras", "raster"),
+    "meshes": ("cameras", "raster"),
+    "scenes": ("cameras", "meshes", "raster"),
     "guidance": ("torchvision_shim",),
     "toyworld": ("cameras", "controls", "torchvision_shim"),
 }
