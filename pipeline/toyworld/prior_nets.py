@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pipeline.artifacts import write_json, write_text
+from pipeline.artifacts import read_json, write_json, write_text
 from pipeline.torchvision_shim import ensure_torchvision
 from pipeline.toyworld.clip_model import PAD, WORDS, tokenizer_json
 
@@ -166,6 +166,9 @@ def save_model(module: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     module.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     module.to(torch.float32)
+    config = read_json(folder / "config.json")
+    config.pop("_name_or_path", None)  # where it was read from: a folder of this machine
+    write_json(folder / "config.json", config)
 
 
 def save_tokenizer(folder: Path) -> None:
