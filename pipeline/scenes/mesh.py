@@ -9,22 +9,19 @@ are learned together: the surface from the shading and, at its silhouettes, from
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pipeline.cameras import Cameras, rays
+from pipeline.cameras import Cameras
 from pipeline.raster.interface import backend
 from pipeline.raster.projection import clip_positions
-from pipeline.scenes import regularizers
-from pipeline.scenes.background import EnvironmentMap
+from pipeline.scenes import colour_field, regularizers, surface_layers
 from pipeline.scenes.dmtet import DeformableGrid, ball
 from pipeline.scenes.hashgrid import HashGridSettings
-from pipeline.scenes.heads import HEADS, MlpHead, SumHead
 from pipeline.scenes.interface import Rendering
 from pipeline.scenes.mesh_clean import ColouredMesh, without_floaters
 from pipeline.scenes.mesh_terms import MESH_TERMS, vertex_normals
@@ -32,7 +29,6 @@ from pipeline.scenes.regularizers import Schedule
 from pipeline.scenes.shading import SHADINGS, unit
 from pipeline.scenes.tetgrid import TetGrid
 
-BACKGROUNDS = ("given", "environment")
 AUTOMATIC = "auto"
 
 
@@ -58,12 +54,7 @@ class MeshSettings:
     laplacian: Schedule
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("head", self.head, HEADS),
-            ("background", self.background, BACKGROUNDS),
-        ):
-            if value not in known:
-                raise ValueError(f"mesh {name}: {value!r} is not one of {', '.join(known)}")
+        colour_field.check_choices("mesh", head=self.head, background=self.background)
         if not 0 < self.radius <= self.half_width:
             raise ValueError("mesh: needs 0 < radius <= half_width")
         if isinstance(self.threshold, str) and self.threshold != AUTOMATIC:
@@ -82,11 +73,8 @@ class MeshSettings:
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> "MeshSettings":
         """Settings from preset data; missing and unknown keys are errors that name them."""
-        names = {field.name for field in fields(cls)}
-        missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
-        if missing or unknown:
-            raise ValueError(f"mesh: missing keys {missing}, unknown keys {unknown}")
-        return cls(**{**data, "grid": HashGridSettings(**data["grid"])})
+        values = colour_field.checked_keys("mesh", cls, data)
+        return cls(**{**values, "grid": HashGridSettings(**values["grid"])})
 
 
 class Mesh(nn.Module):
@@ -98,15 +86,14 @@ class Mesh(nn.Module):
         self.settings = settings
         self.shape = DeformableGrid(TetGrid(settings.resolution, settings.radius))
         self.shape.fill(ball(self.shape.nodes, settings.radius / 2) / self.shape.grid.spacing)
-        self.head: SumHead | MlpHead = HEADS[settings.head](settings.grid, generator)
-        self.environment = None
-        if settings.background == "environment":
-            self.environment = EnvironmentMap(generator)
+        self.head, self.environment = colour_field.head_and_environment(
+            settings.head, settings.grid, settings.background, generator
+        )
 
     def colour(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """The albedo at points of the grid's cube."""
-        raw = self.head(points / (2 * self.settings.half_width) + 0.5)
-        return torch.sigmoid(self.settings.colour_scale * raw[1:])
+        raw = self.head(colour_field.unit_cube(points, self.settings.half_width))
+        return colour_field.albedo(raw, self.settings.colour_scale)
 
     def render(
         self,
@@ -128,16 +115,9 @@ class Mesh(nn.Module):
             raise ValueError(f"unknown shading {shading!r}; known: {', '.join(SHADINGS)}")
         points, faces = self.shape.surface()
         layers = self._layers(points, faces, cameras, (height, width), shading, normals)
-        colour, alpha, distance, normal = layers.permute(0, 3, 1, 2).split([3, 1, 1, 3], 1)
-        behind = self._background(cameras, height, width, background)
-        return Rendering(
-            rgb=colour + (1 - alpha) * behind,
-            alpha=alpha,
-            depth=(distance / alpha.clamp_min(1e-6)).detach(),
-            normal=F.normalize(normal, dim=1, eps=1e-6) if normals else None,
-            background=behind,
-            terms=self._terms(points, faces),
-        )
+        behind = colour_field.behind("mesh", self.environment, cameras, (height, width), background)
+        terms = self._terms(points, faces)
+        return surface_layers.rendering(layers, behind, normals=normals, terms=terms)
 
     def _layers(
         self,
@@ -156,30 +136,12 @@ class Mesh(nn.Module):
         if normals or shading == "normal":
             values = torch.cat([points, vertex_normals(points, faces)], 1)
         image = raster.interpolate(values[None], rast, faces).flatten(0, 2)
-        pixel = (rast[..., 3].reshape(-1) > 0).nonzero()[:, 0]
+        pixel = surface_layers.covered_pixels(rast)
         seen = image.index_select(0, pixel).t().contiguous()
         place = seen[:3]
         normal = unit(seen[3:]) if len(seen) > 3 else None
         colour = SHADINGS[shading](self.colour(place), normal)
-        eye = cameras.c2w[:, :3, 3].index_select(0, pixel // (size[0] * size[1])).t()
-        distance = (place.detach() - eye).square().sum(0, keepdim=True).sqrt()
-        parts = [colour, torch.ones_like(distance), distance]
-        parts.append(torch.zeros_like(place) if normal is None else normal)
-        flat = torch.zeros(len(image), 8, device=image.device)
-        layers = flat.index_copy(0, pixel, torch.cat(parts).t()).view(*rast.shape[:3], 8)
-        return _at_most_covered(raster.antialias(layers, rast, pos, faces))
-
-    def _background(
-        self, cameras: Cameras, height: int, width: int, given: Tensor | None
-    ) -> Float[Tensor, "b 3 h w"]:
-        shape = (len(cameras), height, width)
-        if given is not None:
-            return given[:, :, None, None].expand(-1, -1, height, width)
-        if self.environment is None:
-            raise ValueError("mesh with background: given, rendered without a background")
-        _, directions = rays(cameras, height, width)
-        seen = self.environment(directions.reshape(-1, 3).t())
-        return seen.unflatten(1, shape).transpose(0, 1)
+        return surface_layers.layers(rast, pos, faces, cameras, place, colour, normal)
 
     def _terms(
         self, points: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]
@@ -196,20 +158,8 @@ class Mesh(nn.Module):
         Rates of sdf and deformation are in spacings of the grid. Raises ValueError when a group has
         no learning rate, or a rate no such group.
         """
-        groups = {
-            "sdf": [self.shape.sdf],
-            "deformation": [self.shape.deformation],
-            "grid": list(self.head.grid.parameters()),
-            "head": [p for name, p in self.head.named_parameters() if not name.startswith("grid.")],
-            "background": [] if self.environment is None else list(self.environment.parameters()),
-        }
-        present = {name: params for name, params in groups.items() if params}
-        missing, unknown = set(present) - set(learning_rates), set(learning_rates) - set(groups)
-        if missing or unknown:
-            raise ValueError(
-                f"learning rates: none for {sorted(missing)}, no group {sorted(unknown)}"
-            )
-        return [{"name": n, "params": p, "lr": learning_rates[n]} for n, p in present.items()]
+        shape = {"sdf": [self.shape.sdf], "deformation": [self.shape.deformation]}
+        return colour_field.parameter_groups(self.head, self.environment, learning_rates, shape)
 
     def regularization(self, rendering: Rendering, step: int) -> dict[str, Float[Tensor, ""]]:
         """Means of normal consistency and Laplacian times their weights at this step."""
@@ -231,14 +181,3 @@ class Mesh(nn.Module):
         points, faces = self.shape.surface()
         colours = self.colour(points.t().contiguous()).t().contiguous()
         return without_floaters(ColouredMesh(points, faces, colours), self.settings.floaters)
-
-
-def _at_most_covered(layers: Float[Tensor, "b h w 8"]) -> Float[Tensor, "b h w 8"]:
-    """All layers scaled so that coverage, the fourth, is from 0 to 1.
-
-    Antialiasing blends a pixel with up to four neighbours, one by one: where a part is thinner than
-    a pixel their shares can add up to more than there is.
-    """
-    alpha = layers[..., 3:4].detach()
-    scale = torch.where(alpha > 1, 1 / alpha, torch.where(alpha < 0, 0.0, 1.0))
-    return layers * scale

@@ -10,7 +10,7 @@ against the gradient of sigma, which is the gradient of its logit up to a positi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,10 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.cameras import Cameras, rays
-from pipeline.scenes import regularizers, volume
-from pipeline.scenes.background import EnvironmentMap
+from pipeline.scenes import colour_field, regularizers, volume
 from pipeline.scenes.hashgrid import HashGridSettings
-from pipeline.scenes.heads import HEADS, MlpHead, SumHead
 from pipeline.scenes.interface import Rendering
 from pipeline.scenes.occupancy import Occupancy, OccupancySettings
 from pipeline.scenes.regularizers import Schedule
@@ -34,8 +32,6 @@ CANDIDATES_PER_CHUNK = 1 << 16
 # Without gradients samples of a smaller weight are left out of colours and normals: with at most
 # a few hundred on a ray the error stays below one step of an 8-bit image.
 VISIBLE_WEIGHT = 1e-5
-
-BACKGROUNDS = ("given", "environment")
 
 
 @dataclass(frozen=True)
@@ -80,12 +76,7 @@ class NerfSettings:
     opaque: Schedule
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("head", self.head, HEADS),
-            ("background", self.background, BACKGROUNDS),
-        ):
-            if value not in known:
-                raise ValueError(f"nerf {name}: {value!r} is not one of {', '.join(known)}")
+        colour_field.check_choices("nerf", head=self.head, background=self.background)
         if not 0 < self.radius <= self.half_width or self.samples < 1:
             raise ValueError("nerf: needs 0 < radius <= half_width and samples >= 1")
         for schedule in self.schedules.values():
@@ -99,18 +90,10 @@ class NerfSettings:
     def from_mapping(cls, data: Mapping[str, Any]) -> "NerfSettings":
         """Settings from preset data; missing and unknown keys are errors that name them."""
         parts = {"grid": HashGridSettings, "blob": Blob, "occupancy": OccupancySettings}
-        values = _checked("nerf", cls, data)
+        values = colour_field.checked_keys("nerf", cls, data)
         for name, part in parts.items():
-            values[name] = part(**_checked(f"nerf.{name}", part, values[name]))
+            values[name] = part(**colour_field.checked_keys(f"nerf.{name}", part, values[name]))
         return cls(**values)
-
-
-def _checked(place: str, kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)}
-    missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
-    if missing or unknown:
-        raise ValueError(f"{place}: missing keys {missing}, unknown keys {unknown}")
-    return dict(data)
 
 
 class Nerf(nn.Module):
@@ -119,10 +102,9 @@ class Nerf(nn.Module):
     def __init__(self, settings: NerfSettings, generator: torch.Generator) -> None:
         super().__init__()
         self.settings = settings
-        self.head: SumHead | MlpHead = HEADS[settings.head](settings.grid, generator)
-        self.environment = None
-        if settings.background == "environment":
-            self.environment = EnvironmentMap(generator)
+        self.head, self.environment = colour_field.head_and_environment(
+            settings.head, settings.grid, settings.background, generator
+        )
         self.occupancy = Occupancy(settings.occupancy, settings.radius)
         self.occupancy.update(self.density)
 
@@ -131,11 +113,14 @@ class Nerf(nn.Module):
 
     def density(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, " m"]:
         """sigma, per unit length, at points of the ball."""
-        return F.softplus(self.density_logit(points, self.head.density(self._unit_cube(points))))
+        raw = self.head.density(colour_field.unit_cube(points, self.settings.half_width))
+        return F.softplus(self.density_logit(points, raw))
 
     def normals(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """Unit vectors against the density's gradient; differentiable in the parameters."""
-        slope = self.head.density_gradient(self._unit_cube(points)) / (2 * self.settings.half_width)
+        half_width = self.settings.half_width
+        slope = self.head.density_gradient(colour_field.unit_cube(points, half_width))
+        slope = slope / (2 * half_width)
         return unit(-self.settings.density_scale * slope - self.settings.blob.gradient(points))
 
     def render(
@@ -180,7 +165,7 @@ class Nerf(nn.Module):
             name: torch.cat([part[name] for part in parts], 1).unflatten(1, shape).transpose(0, 1)
             for name in parts[0]
         }
-        behind = self._background(directions, background, shape)
+        behind = colour_field.behind("nerf", self.environment, cameras, (height, width), background)
         alpha, normal = totals["alpha"], totals.get("normal")
         return Rendering(
             rgb=totals["rgb"] + (1 - alpha) * behind,
@@ -211,11 +196,11 @@ class Nerf(nn.Module):
                 tau = self.density(samples.position) * step
                 weights = volume.compositing_weights(tau, samples.ray)
                 samples = samples.select(weights > VISIBLE_WEIGHT)
-        raw = self.head(self._unit_cube(samples.position))
+        raw = self.head(colour_field.unit_cube(samples.position, settings.half_width))
         tau = F.softplus(self.density_logit(samples.position, raw[0])) * step
         weights = volume.compositing_weights(tau, samples.ray)
         normal = self.normals(samples.position) if normals else None
-        colour = SHADINGS[shading](torch.sigmoid(settings.colour_scale * raw[1:]), normal)
+        colour = SHADINGS[shading](colour_field.albedo(raw, settings.colour_scale), normal)
         values = {
             "rgb": weights * colour,
             "alpha": weights[None],
@@ -234,35 +219,12 @@ class Nerf(nn.Module):
         oriented = not regularizers.never_acts(self.settings.orientation)
         return shading == "normal" or (oriented and torch.is_grad_enabled())
 
-    def _background(
-        self, directions: Tensor, given: Tensor | None, shape: tuple[int, int, int]
-    ) -> Float[Tensor, "b 3 h w"]:
-        if given is not None:
-            return given[:, :, None, None].expand(-1, -1, *shape[1:])
-        if self.environment is None:
-            raise ValueError("nerf with background: given, rendered without a background")
-        return self.environment(directions).unflatten(1, shape).transpose(0, 1)
-
-    def _unit_cube(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
-        return points / (2 * self.settings.half_width) + 0.5
-
     def parameter_groups(self, learning_rates: Mapping[str, float]) -> list[dict[str, Any]]:
         """Groups grid, head (the mlp head's) and background (the environment's), where present.
 
         Raises ValueError when a group has no learning rate, or a rate no such group.
         """
-        groups = {
-            "grid": list(self.head.grid.parameters()),
-            "head": [p for name, p in self.head.named_parameters() if not name.startswith("grid.")],
-            "background": [] if self.environment is None else list(self.environment.parameters()),
-        }
-        present = {name: params for name, params in groups.items() if params}
-        missing, unknown = set(present) - set(learning_rates), set(learning_rates) - set(groups)
-        if missing or unknown:
-            raise ValueError(
-                f"learning rates: none for {sorted(missing)}, no group {sorted(unknown)}"
-            )
-        return [{"name": n, "params": p, "lr": learning_rates[n]} for n, p in present.items()]
+        return colour_field.parameter_groups(self.head, self.environment, learning_rates)
 
     def regularization(self, rendering: Rendering, step: int) -> dict[str, Float[Tensor, ""]]:
         """Orientation, sparsity and opacity terms times their weights at this step."""
