@@ -13,6 +13,7 @@ min_version("9.27")
 
 include: "pipeline/rules/common.smk"
 include: "pipeline/rules/world.smk"
+include: "pipeline/rules/meshes.smk"
 include: "pipeline/rules/optimize.smk"
 include: "pipeline/rules/metrics.smk"
 include: "pipeline/rules/reports.smk"
@@ -23,7 +24,7 @@ rule all:
     """The galleries, then a verdict that fails when a run failed."""
     default_target: True
     input:
-        f"results/{PRESET}/{TASK}.html",
+        expand(f"results/{PRESET}/{{task}}.html", task=TASKS),
         [f"results/{PRESET}/figures/{sweep}/sweep.png" for sweep in SPEC["sweeps"]],
         f"results/{PRESET}/verdict.txt",
 
@@ -31,4 +32,4 @@ rule all:
 rule tables:
     """Scores, intervals and paired comparisons only."""
     input:
-        f"results/{PRESET}/tables/summary.csv",
+        expand(f"results/{PRESET}/tables/{{shown}}/summary.csv", shown=SHOWN),

@@ -3,12 +3,11 @@
 `presets/<name>.yaml` holds every key (`presets/schema.yaml` checks them; there are no defaults in
 code). `job()` resolves it for one (column, stage, prompt, seed): the stage's settings, then the
 overrides of the prompt's tags, the column and the sweep. Only the Snakefile and `pipeline.optimize`
-read presets. `mini+learned` is the preset `mini` with every stage under its prior `learned`.
+read presets. `mini+learned` is the first task of `mini` with every stage under its prior `learned`.
 """
 
 import copy
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,21 @@ import yaml
 from methods.distill import METHODS, SOURCE_TEXT, SOURCE_UNCOND
 from methods.weights import WEIGHTS
 from pipeline.artifacts import digest
-from prompts.load import Prompt, load_set
+from pipeline.recipes import (
+    RecipeError,
+    chain,
+    chains,
+    columns,
+    prompts,
+    recipe,
+    stages,
+    task_of,
+    tasks,
+)
+from prompts.load import load_set
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
-NAME = r"[a-z0-9][a-z0-9_.-]*"  # of a column, which names a folder; as in presets/schema.yaml
+EVALUATED = ("elevation", "distance", "fovy")  # where the views of every result are seen from
 
 
 class ConfigError(ValueError):
@@ -81,7 +91,8 @@ def _read(path: Path) -> Any:
 def load_preset(name: str) -> dict[str, Any]:
     """The preset `name`, complete and checked. Raises ConfigError naming file, key and value.
 
-    `name+prior` is the preset with every stage under that one of its priors.
+    `name+prior` is the preset's first task with every stage under that one of its priors; another
+    task has a prior that suits it and stays out.
     """
     base, _, prior = name.partition("+")
     if base not in preset_names():
@@ -100,7 +111,7 @@ def with_guidance(name: str, prior: str | None) -> str:
     if prior not in preset["priors"]:
         known = ", ".join(preset["priors"])
         raise ConfigError(f"guidance={prior}: the preset {name} has the priors {known}")
-    own = {preset["stages"][stage]["prior"] for stage in preset["chain"]}
+    own = {preset["stages"][stage]["prior"] for stage in stages(preset, tasks(preset)[0])}
     return name if own == {prior} else f"{name}+{prior}"
 
 
@@ -110,8 +121,10 @@ def _checked(path: Path, prior: str) -> dict[str, Any]:
     if not prior:
         return preset
     preset = copy.deepcopy(preset)
-    for stage in preset["stages"].values():
-        stage["prior"] = prior
+    first = tasks(preset)[0]
+    preset["tasks"] = {first: preset["tasks"][first]}
+    for stage in stages(preset, first):
+        preset["stages"][stage]["prior"] = prior
     return check_preset(preset, path)
 
 
@@ -123,78 +136,59 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
         first = problems[0]
         where = ".".join(map(str, first.absolute_path)) or "the top level"
         raise ConfigError(f"{path}: {where}: {first.message} ({len(problems)} problem(s) in all)")
-    for name, column in columns(preset).items():
-        if column["method"] not in METHODS:
-            known = ", ".join(METHODS)
-            raise ConfigError(
-                f"{path}: column {name}: no method {column['method']!r}; known: {known}"
-            )
-        try:
-            row = METHODS[column["method"]].make(**column["settings"])(0, torch.zeros(1).long())
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: column {name}: settings: {error}") from error
-        if not row.keys().isdisjoint((SOURCE_TEXT, SOURCE_UNCOND)):
-            raise ConfigError(
-                f"{path}: column {name}: {column['method']} compares with a source picture, which "
-                "text-to-3D has not"
-            )
-        for stage in preset["chain"]:
-            _resolve(preset, column, stage, tuple(preset["variants"]), path)
-    other = {"geometry": "texture", "texture": "geometry"}[task(preset)]
-    if preset["prompts"][task(preset)] is None or preset["prompts"][other] is not None:
-        raise ConfigError(
-            f"{path}: prompts: the chain ends in {task(preset)}: a set for that, none for {other}"
-        )
-    for key in (task(preset), "candidates", "strict_extra"):
-        if preset["prompts"][key] is not None:
-            load_set(preset["prompts"][key])
-    strict = set(preset["prompts"]["strict_views"])
-    if strict and not strict >= {"front", "side", "back"}:  # the words of the evaluated views
-        raise ConfigError(f"{path}: prompts.strict_views: needs front, side and back, or nothing")
+    try:
+        found = list(chains(preset))
+    except RecipeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for task, name, own in found:
+        for stage in own:
+            if task_of(preset, stage) != task:
+                raise ConfigError(f"{path}: stage {stage!r} is in the chains of two tasks")
+            _check_method(recipe(columns(preset)[name], stage), f"{path}: column {name}")
+            _resolve(preset, columns(preset)[name], stage, tuple(preset["variants"]), path)
+    named = {f"column {name}": c.get("stages", {}) for name, c in preset["columns"].items()}
+    named |= {f"variants.{tag}": variant for tag, variant in preset["variants"].items()}
+    for where, of_stages in named.items():
+        if unknown := sorted(set(of_stages) - set(preset["stages"])):
+            raise ConfigError(f"{path}: {where}: there is no stage {', '.join(unknown)}")
+    _check_tasks(preset, path)
     return preset
 
 
-def columns(preset: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The preset's columns and those its sweeps add, `<column>-<sweep>-<value>`, in that order."""
-    found = dict(preset["columns"])
-    for sweep, spec in preset["sweeps"].items():
-        if spec["column"] not in preset["columns"]:
-            raise ConfigError(f"sweep {sweep}: no column {spec['column']!r} in this preset")
-        for value in spec["values"]:
-            base = copy.deepcopy(preset["columns"][spec["column"]])
-            if spec["key"].startswith("method."):
-                base["settings"][spec["key"].removeprefix("method.")] = value
-            else:
-                base["overrides"][spec["key"]] = value
-            name = _swept_name(spec["column"], sweep, value)
-            if name in found or not re.fullmatch(NAME, name):
-                raise ConfigError(f"sweep {sweep}: {name!r} cannot be another column's name")
-            found[name] = base
-    return found
+def _check_method(found: Mapping[str, Any], where: str) -> None:
+    if found["method"] not in METHODS:
+        known = ", ".join(METHODS)
+        raise ConfigError(f"{where}: no method {found['method']!r}; known: {known}")
+    try:
+        row = METHODS[found["method"]].make(**found["settings"])(0, torch.zeros(1).long())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: settings: {error}") from error
+    if not row.keys().isdisjoint((SOURCE_TEXT, SOURCE_UNCOND)):
+        raise ConfigError(
+            f"{where}: {found['method']} compares with a source picture, which text-to-3D has not"
+        )
 
 
-def swept(preset: Mapping[str, Any], sweep: str) -> list[str]:
-    """The names of the columns that one sweep adds, in the order of its values."""
-    spec = preset["sweeps"][sweep]
-    return [_swept_name(spec["column"], sweep, value) for value in spec["values"]]
-
-
-def _swept_name(column: str, sweep: str, value: Any) -> str:
-    return f"{column}-{sweep}-{str(value).lower()}"
-
-
-def task(preset: Mapping[str, Any]) -> str:
-    """What the preset's chain ends in: "texture" on given meshes, or "geometry"."""
-    last = preset["stages"].get(preset["chain"][-1], {"scene": {"kind": None}})
-    return "texture" if last["scene"]["kind"] == "texture" else "geometry"
-
-
-_set = functools.lru_cache(maxsize=16)(load_set)
-
-
-def prompts(preset: Mapping[str, Any], task: str) -> tuple[Prompt, ...]:
-    """The prompts that `task` optimises, in the set's order."""
-    return _set(preset["prompts"][task]).prompts[: preset["prompts"]["limit"]]
+def _check_tasks(preset: Mapping[str, Any], path: Path) -> None:
+    """Raises ConfigError or PromptError unless what each task names exists and fits."""
+    for task, spec in preset["tasks"].items():
+        kinds = {preset["stages"][stage]["scene"]["kind"] for stage in stages(preset, task)}
+        if (task == "texture") != (kinds == {"texture"}):
+            raise ConfigError(f"{path}: tasks.{task}: its stages' scenes are {sorted(kinds)}")
+        for key in ("prompts", "candidates", "strict_extra"):
+            if spec[key] is not None:
+                load_set(spec[key])
+        strict = set(spec["strict_views"])
+        if strict and not strict >= {"front", "side", "back"}:  # the words of the evaluated views
+            raise ConfigError(
+                f"{path}: tasks.{task}.strict_views: needs front, side and back, or nothing"
+            )
+    seen = [preset["stages"][stage]["views"] for _, _, own in chains(preset) for stage in own]
+    cameras = {tuple(views[key] for key in EVALUATED) for views in seen}
+    if preset["world"] is not None and len(cameras) > 1:
+        raise ConfigError(
+            f"{path}: stages: views differ in {', '.join(EVALUATED)}; the truth is seen from one"
+        )
 
 
 def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int) -> Job:
@@ -204,18 +198,20 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
     known = columns(preset)
     if column not in known:
         raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
-    if stage not in preset["chain"]:
-        raise ConfigError(f"{path}: no stage {stage!r} in the chain {', '.join(preset['chain'])}")
-    asked = prompts(preset, task(preset))
-    prompt = next((p for p in asked if p.prompt_id == prompt_id), None)
+    task = task_of(preset, stage)
+    if task is None or stage not in chain(preset, task, known[column]):
+        own = ", ".join(s for _, name, found in chains(preset) if name == column for s in found)
+        raise ConfigError(f"{path}: no stage {stage!r} of column {column}; it takes {own}")
+    prompt = next((p for p in prompts(preset, task) if p.prompt_id == prompt_id), None)
     if prompt is None:
-        set_name = preset["prompts"][task(preset)]
+        set_name = preset["tasks"][task]["prompts"]
         raise ConfigError(f"{path}: no prompt {prompt_id!r} in {set_name}; see prompts/sets/")
     settings, prior = _resolve(preset, known[column], stage, prompt.tags, path)
-    method = METHODS[known[column]["method"]]
+    found = recipe(known[column], stage)
+    method = METHODS[found["method"]]
     return Job(
         preset=preset_name,
-        task=task(preset),
+        task=task,
         column=column,
         stage=stage,
         prompt=prompt.text,
@@ -224,7 +220,7 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
         device=preset["device"],
         method=method.name,
         method_version=method.version,
-        method_settings=known[column]["settings"],
+        method_settings=found["settings"],
         prior=prior,
         settings=settings,
     )
@@ -253,7 +249,8 @@ def _resolve(
     settings = {**copy.deepcopy(preset["stages"][stage]), "world": copy.deepcopy(preset["world"])}
     priors = copy.deepcopy(preset["priors"])
     merged = {"stage": settings, "priors": priors}
-    layers = [*(preset["variants"].get(tag, {}) for tag in tags), column["overrides"]]
+    overrides = recipe(column, stage)["overrides"]
+    layers = [*(preset["variants"].get(tag, {}).get(stage, {}) for tag in tags), overrides]
     # what a prior needs of the stage (its particle, its scale) gives way to tags and columns
     chosen = next((x["prior"] for x in reversed(layers) if "prior" in x), settings["prior"])
     layers = [preset["priors"].get(chosen, {}).get("overrides", {}), *layers]

@@ -29,7 +29,7 @@ def requirements(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> di
     if device not in OPTIMIZES_ON:
         known = ", ".join(OPTIMIZES_ON)
         found[f"optimisation on {device}"] = f"this release optimises on {known} only"
-    for prior in dict.fromkeys(preset["stages"][stage]["prior"] for stage in preset["chain"]):
+    for prior in dict.fromkeys(stage["prior"] for stage in preset["stages"].values()):
         spec = preset["priors"][prior]
         if "path" in spec:
             there = (ROOT / spec["path"]).is_dir()

@@ -1,43 +1,50 @@
 """The runs that a preset asks for, one run folder a line: what tables and pages show, and no other.
 
-    python -m pipeline.plan --preset mini
-    python -m pipeline.plan --preset mini --out results/mini/runs.txt
+    python -m pipeline.plan --preset mini --shown geometry
+    python -m pipeline.plan --preset mini --shown geometry.nerf --out results/mini/lists/geometry.nerf.txt
 
 Folders of prompts, seeds or columns that the preset no longer has may still lie under runs/; they
-are not listed. Lists the last stage of the chain, which --stage replaces.
+are not listed. `geometry` lists where each column ends, `geometry.nerf` that stage's runs.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import exit_status, write_text
-from pipeline.config import ConfigError, columns, load_preset, prompts, task
+from pipeline.config import ConfigError, load_preset
+from pipeline.recipes import chain, columns, prompts, shown
 from prompts.load import PromptError, load_set
 
 RUN = "results/{preset}/runs/{task}/{column}/{prompt_id}/seed{seed}/{stage}"
 
 
 def run_folders(
-    name: str, preset: Mapping[str, Any], *, stage: str | None = None, column: str | None = None
+    name: str, preset: Mapping[str, Any], what: str, *, column: str | None = None
 ) -> list[str]:
-    """The run folders of one stage (default: the chain's last) of one column, or of all."""
+    """The run folders of `what` (one of `recipes.shown`), of one column or of all."""
+    task, _, stage = what.partition(".")
     return [
         RUN.format(
             preset=name,
-            task=task(preset),
-            column=c,
+            task=task,
+            column=found,
             prompt_id=prompt.prompt_id,
             seed=seed,
-            stage=chosen,
+            stage=stage or own[-1],
         )
-        for chosen in [stage or preset["chain"][-1]]
-        for c in ([column] if column else columns(preset))
-        for prompt in prompts(preset, task(preset))
+        for found, own in _chains(preset, task)
+        if column in (None, found) and (not stage or stage in own)
+        for prompt in prompts(preset, task)
         for seed in preset["seeds"]
     ]
+
+
+def _chains(preset: Mapping[str, Any], task: str) -> Iterator[tuple[str, list[str]]]:
+    for name, column in columns(preset).items():
+        yield name, chain(preset, task, column)
 
 
 def check_candidates(preset: Mapping[str, Any]) -> None:
@@ -45,28 +52,28 @@ def check_candidates(preset: Mapping[str, Any]) -> None:
 
     Raises ConfigError naming the first that is not.
     """
-    spec = preset["prompts"]
-    ranked = {prompt.text for prompt in load_set(spec["candidates"]).prompts}
-    strays = [p.text for p in prompts(preset, task(preset)) if p.text not in ranked]
-    if strays:
-        raise ConfigError(
-            f"prompts.candidates: {strays[0]!r} of {spec[task(preset)]} is not in "
-            f"{spec['candidates']} ({len(strays)} in all): name a set that holds every prompt"
-        )
+    for task, spec in preset["tasks"].items():
+        ranked = {prompt.text for prompt in load_set(spec["candidates"]).prompts}
+        strays = [p.text for p in prompts(preset, task) if p.text not in ranked]
+        if strays:
+            raise ConfigError(
+                f"tasks.{task}.candidates: {strays[0]!r} of {spec['prompts']} is not in "
+                f"{spec['candidates']} ({len(strays)} in all): name a set that holds every prompt"
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the list, or writes it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", required=True)
-    parser.add_argument("--stage", help="of the chain; the last unless given")
+    parser.add_argument("--shown", required=True, help="a task, or a task and a stage of it")
     parser.add_argument("--out", type=Path, help="a file instead of standard output")
     given = parser.parse_args(arguments)
     preset = load_preset(given.preset)
-    if given.stage is not None and given.stage not in preset["chain"]:
-        chain = ", ".join(preset["chain"])
-        raise ConfigError(f"no stage {given.stage!r} in the chain {chain} of {given.preset}")
-    text = "".join(f"{folder}\n" for folder in run_folders(given.preset, preset, stage=given.stage))
+    if given.shown not in shown(preset):
+        known = ", ".join(shown(preset))
+        raise ConfigError(f"{given.preset} shows no {given.shown!r}; it shows {known}")
+    text = "".join(f"{folder}\n" for folder in run_folders(given.preset, preset, given.shown))
     if given.out is None:
         print(text, end="")
     else:

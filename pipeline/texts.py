@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import exit_status, write_json
-from pipeline.config import ConfigError, columns, job, load_preset, prompts, task
+from pipeline.config import ConfigError, Job, job, load_preset
 from pipeline.predictions import condition_texts
+from pipeline.recipes import chains, prompts, tasks
 
 
 def learned_priors(name: str, preset: Mapping[str, Any]) -> list[str]:
@@ -26,26 +27,33 @@ def learned_priors(name: str, preset: Mapping[str, Any]) -> list[str]:
 def texts(name: str, preset: Mapping[str, Any], prior: str) -> list[str]:
     """Each text once, in the order in which the runs ask for it."""
     found: dict[str, None] = {}
-    for prompt in prompts(preset, task(preset)):
-        for one in _jobs(name, preset, prompt.prompt_id):
-            if one.prior["name"] == prior:
-                found |= dict.fromkeys(condition_texts(prompt.text, one.settings))
+    for task in tasks(preset):
+        for prompt in prompts(preset, task):
+            for one in _jobs(name, preset, task, prompt.prompt_id):
+                if one.prior["name"] == prior:
+                    found |= dict.fromkeys(condition_texts(prompt.text, one.settings))
     return list(found)
 
 
-def _jobs(name: str, preset: Mapping[str, Any], prompt_id: str) -> list[Any]:
+def _jobs(name: str, preset: Mapping[str, Any], task: str, prompt_id: str) -> list[Job]:
     seed = preset["seeds"][0]
     return [
         job(name, column=column, stage=stage, prompt_id=prompt_id, seed=seed)
-        for column in columns(preset)
-        for stage in preset["chain"]
+        for of, column, chain in chains(preset)
+        if of == task
+        for stage in chain
     ]
 
 
-def _one_job_a_stage(name: str, preset: Mapping[str, Any]) -> list[Any]:
+def _one_job_a_stage(name: str, preset: Mapping[str, Any]) -> list[Job]:
     """Jobs of one prompt of each set of tags: tags may override the prior."""
-    kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, task(preset))}
-    return [found for prompt_id in kinds.values() for found in _jobs(name, preset, prompt_id)]
+    found = []
+    for task in tasks(preset):
+        kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, task)}
+        found += [
+            one for prompt_id in kinds.values() for one in _jobs(name, preset, task, prompt_id)
+        ]
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

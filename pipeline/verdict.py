@@ -1,7 +1,7 @@
 """Says which runs failed scientifically; the last word of a workflow, after its pages.
 
     python -m pipeline.verdict --runs DIR ... --out results/mini/verdict.txt
-    python -m pipeline.verdict --runs @results/mini/runs.txt --out results/mini/verdict.txt
+    python -m pipeline.verdict --runs @results/mini/lists/geometry.txt --out results/mini/verdict.txt
 
 @FILE stands for the folders in FILE, one a line. Writes the file and exits 0 when none failed; else
 prints each failed run with its reason and exits 1, leaving no file, so that the next call says it
@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     try:
-        failed = failures(given.runs)
+        runs = list(dict.fromkeys(given.runs))  # lists of several stages may share some
+        failed = failures(runs)
         if not failed:
-            write_text(given.out, f"{len(given.runs)} runs, none failed\n")
+            write_text(given.out, f"{len(runs)} runs, none failed\n")
     except (ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,9 +14,9 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
-from metrics import candidates, fig2  # noqa: E402
+from metrics import candidates  # noqa: E402
 from pipeline import config as presets  # noqa: E402
-from pipeline import plan, texts  # noqa: E402
+from pipeline import plan, recipes, texts  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
 from pipeline.tokens import check_captions  # noqa: E402
@@ -37,9 +37,9 @@ PRESET = str(config.get("preset", "paper"))
 GUIDANCE = config.get("guidance")  # one of the preset's priors, for every stage
 
 
-def ranked_texts():
+def ranked_texts(task):
     """Every caption that retrieval ranks, as metrics.embed will be asked to embed it."""
-    spec = SPEC["prompts"]
+    spec = SPEC["tasks"][task]
     extra = [spec["strict_extra"]] if spec["strict_extra"] else []
     strict = candidates.strict(
         spec["candidates"], view_words=spec["strict_views"], extra=extra
@@ -50,34 +50,64 @@ def ranked_texts():
 try:
     PRESET = presets.with_guidance(PRESET, GUIDANCE)
     SPEC = presets.load_preset(PRESET)
-    COLUMNS = list(presets.columns(SPEC))
+    COLUMNS = list(recipes.columns(SPEC))
+    TASKS = recipes.tasks(SPEC)
+    SHOWN = recipes.shown(SPEC)  # what tables and pages speak of
     LEARNED = texts.learned_priors(PRESET, SPEC)
-    TASK = presets.task(SPEC)
-    PROMPTS = presets.prompts(SPEC, TASK)
     plan.check_candidates(SPEC)
-    check_captions(ranked_texts(), clip=SPEC["evaluation"]["clip"])
+    for one in TASKS:
+        check_captions(ranked_texts(one), clip=SPEC["evaluation"]["clip"])
 except ValueError as error:
     raise WorkflowError(str(error))
 
-CHAIN = SPEC["chain"]
-FINAL = CHAIN[-1]
+STAGES = [stage for task in TASKS for stage in recipes.stages(SPEC, task)]
 WORLD = SPEC["world"]
-RUN = plan.RUN.replace("{preset}", PRESET).replace("{task}", TASK)
+RUN = plan.RUN.replace("{preset}", PRESET)
 
 
 wildcard_constraints:
     column="|".join(map(re.escape, COLUMNS)),
     prompt_id="[a-z0-9-]{1,40}-[0-9a-f]{8}",
     seed="[0-9]+",
-    stage="|".join(map(re.escape, CHAIN)),
+    stage="|".join(map(re.escape, STAGES)),
+    task="|".join(TASKS),
+    shown="|".join(map(re.escape, SHOWN)),
     shape="[a-z]+",
     sweep="|".join(map(re.escape, SPEC["sweeps"])) or "none",
     prior="|".join(map(re.escape, SPEC["priors"])),
 
 
-def run_folders(column=None):
-    """The run folders of the last stage, of one column or of all."""
-    return plan.run_folders(PRESET, SPEC, column=column)
+def run_folders(shown, column=None):
+    """The run folders of what tables and pages show, of one column or of all."""
+    return plan.run_folders(PRESET, SPEC, shown, column=column)
+
+
+def shown_runs(wildcards):
+    return run_folders(wildcards.shown)
+
+
+def shown_embeddings(wildcards):
+    return [f"{folder}/embeddings.npz" for folder in run_folders(wildcards.shown)]
+
+
+def shown_digest(wildcards):
+    """The checksum of the list of runs: another list is made again."""
+    return presets.digest(run_folders(wildcards.shown))
+
+
+def all_runs():
+    """Every run folder of the preset, of every stage."""
+    return list(dict.fromkeys(folder for one in SHOWN for folder in run_folders(one)))
+
+
+def shown_of(task):
+    """What is shown of a task: where its columns end, then its earlier stages."""
+    return [one for one in SHOWN if one.partition(".")[0] == task]
+
+
+def task_views(wildcards):
+    folders = [f for one in shown_of(wildcards.task) for f in run_folders(one)]
+    return [f"{folder}/views/views.json" for folder in folders]
 
 
 def job_of(wildcards):
@@ -157,26 +187,26 @@ def bank_option(wildcards):
     return [] if WORLD is None else ["--bank", f"results/{PRESET}/bank"]
 
 
+def chain_of(wildcards):
+    column = recipes.columns(SPEC)[wildcards.column]
+    return recipes.chain(SPEC, wildcards.task, column)
+
+
 def previous(wildcards):
     """The scene of the stage before this one in the chain; none for the first."""
-    index = CHAIN.index(wildcards.stage)
-    if index == 0:
+    chain = chain_of(wildcards)
+    if wildcards.stage not in chain[1:]:
         return []
-    folder = RUN.format(**{**wildcards, "stage": CHAIN[index - 1]})
-    return [f"{folder}/scene.safetensors"]
+    before = chain[chain.index(wildcards.stage) - 1]
+    folder = RUN.format(**{**wildcards, "stage": before})
+    return [f"{folder}/{name}" for name in ("scene.safetensors", "run.json")]
 
 
 def mesh_of(wildcards):
-    """The folder of the mesh that a texture begins on: the toy shape that the prompt names."""
-    if TASK != "texture" or wildcards.stage != CHAIN[0]:
+    """The folder of the mesh that a texture begins on."""
+    if wildcards.task != "texture" or wildcards.stage != chain_of(wildcards)[0]:
         return None
-    words = job_of(wildcards).prompt.split()
-    named = [shape for shape in shapes() if shape in words]
-    if WORLD is None or len(named) != 1:
-        raise WorkflowError(
-            f"{' '.join(words)!r} names no toy shape, and this preset has no other meshes"
-        )
-    return f"results/{PRESET}/meshes/{named[0]}"
+    return f"results/{PRESET}/meshes/{wildcards.prompt_id}"
 
 
 def mesh_files(wildcards):
@@ -186,7 +216,9 @@ def mesh_files(wildcards):
 
 def init_option(wildcards):
     """What the run begins from: the stage before, a mesh, or nothing."""
-    begin = [("--init-from", str(Path(path).parent)) for path in previous(wildcards)]
+    begin = [
+        ("--init-from", str(Path(path).parent)) for path in previous(wildcards)[:1]
+    ]
     if folder := mesh_of(wildcards):
         begin.append(("--mesh", folder))
     return [o for pair in begin for o in pair]
@@ -200,7 +232,7 @@ def shapes():
 
 def bank_cameras(wildcards=None):
     """The camera ranges of the first stage, as JSON: the bank shows what the optimisation asks for."""
-    cameras = SPEC["stages"][CHAIN[0]]["cameras"]
+    cameras = SPEC["stages"][STAGES[0]]["cameras"]
     return json.dumps(
         {k: cameras[k] for k in ("azimuth", "elevation", "distance", "fovy")}
     )
@@ -208,7 +240,8 @@ def bank_cameras(wildcards=None):
 
 def world_counts(wildcards=None):
     """How many renders each file of the bank holds, as JSON."""
-    named = {word for prompt in PROMPTS for word in prompt.text.split()}
+    asked = [prompt for task in TASKS for prompt in recipes.prompts(SPEC, task)]
+    named = {word for prompt in asked for word in prompt.text.split()}
     counts = {s: WORLD["count" if s in named else "count_others"] for s in shapes()}
     return json.dumps(counts | {"degraded": WORLD["count_degraded"]})
 
@@ -220,14 +253,14 @@ def shape_count(wildcards):
 
 def sweep_columns(wildcards):
     """The columns that one sweep adds, in the order of its values."""
-    return presets.swept(SPEC, wildcards.sweep)
+    return recipes.swept(SPEC, wildcards.sweep)
 
 
 def sweep_views(wildcards):
     return [
         f"{f}/views/views.json"
         for c in sweep_columns(wildcards)
-        for f in run_folders(column=c)
+        for f in run_folders(TASKS[0], column=c)
     ]
 
 
@@ -235,16 +268,17 @@ def view_settings(wildcards):
     return json.dumps(job_of(wildcards).settings["views"])
 
 
-def evaluated_cameras():
-    views = SPEC["stages"][FINAL]["views"]
-    return json.dumps({k: views[k] for k in ("elevation", "distance", "fovy")})
+def evaluated_cameras(wildcards):
+    """Where the views of a task's last stage are seen from, as JSON."""
+    last = SPEC["tasks"][wildcards.shown.partition(".")[0]]["chain"][-1]
+    views = SPEC["stages"][last]["views"]
+    return json.dumps({key: views[key] for key in presets.EVALUATED})
 
 
-def final_views(wildcards=None):
-    views = SPEC["stages"][FINAL]["views"]
-    return [
-        o for k in ("elevation", "distance", "fovy") for o in (f"--{k}", str(views[k]))
-    ]
+def truth_views(wildcards=None):
+    """Where the truth is seen from, as every result of a preset with a world is."""
+    views = SPEC["stages"][STAGES[0]]["views"]
+    return [o for key in presets.EVALUATED for o in (f"--{key}", str(views[key]))]
 
 
 def truth_files(wildcards=None):
@@ -281,20 +315,47 @@ def clip_files(wildcards=None):
     return [str(weights)] if clip.startswith("local-dir:") and weights.is_file() else []
 
 
-def candidate_texts():
+def candidate_texts(wildcards):
     """The checksum of what retrieval ranks: an edited prompt set is another protocol."""
-    return presets.digest(ranked_texts())
+    return presets.digest(ranked_texts(wildcards.shown.partition(".")[0]))
 
 
-def candidate_options():
-    """What retrieval ranks, as options of the metrics' programs."""
-    spec = SPEC["prompts"]
-    options = ["--candidates", spec["candidates"]]
-    if spec["strict_views"]:
-        options += ["--strict-views", *spec["strict_views"]]
-    if spec["strict_extra"]:
-        options += ["--strict-extra", spec["strict_extra"]]
+def candidate_options(wildcards):
+    """What retrieval ranks in a task, as options of the metrics' programs."""
+    return caption_options([wildcards.shown.partition(".")[0]])
+
+
+def caption_options(tasks):
+    """The candidates of several tasks together, as options."""
+    specs = [SPEC["tasks"][task] for task in tasks]
+    found = {
+        "--candidates": [spec["candidates"] for spec in specs],
+        "--strict-views": [view for spec in specs for view in spec["strict_views"]],
+        "--strict-extra": [s["strict_extra"] for s in specs if s["strict_extra"]],
+    }
+    return [
+        part
+        for option, values in found.items()
+        if values
+        for part in (option, *dict.fromkeys(values))
+    ]
+
+
+def all_caption_options():
+    """Every caption that some reading ranks, as options of metrics.embed."""
+    evaluation = SPEC["evaluation"]
+    options = caption_options(TASKS)
+    for option in ("pools", "prefixes"):
+        if evaluation[option]:
+            options += [f"--{option}", *evaluation[option]]
     return options
+
+
+def all_caption_texts():
+    evaluation = SPEC["evaluation"]
+    pools = {name: list(candidates.plain(name)) for name in evaluation["pools"]}
+    ranked = [ranked_texts(task) for task in TASKS]
+    return presets.digest([ranked, pools, evaluation["prefixes"]])
 
 
 def backgrounds():
@@ -306,22 +367,6 @@ def backgrounds():
 def other_background_options():
     others = backgrounds()[1:]
     return ["--other-backgrounds", *others] if others else []
-
-
-def fig2_folders(wildcards):
-    """The runs of Figure 2; stops the workflow when the preset lacks some."""
-    found = {}
-    for column, described in presets.columns(SPEC).items():
-        role = fig2.role(described["method"], described["settings"])
-        if role is not None:
-            place = {"stage": FINAL, "prompt_id": PROMPTS[0].prompt_id, "seed": 0}
-            prior = presets.job(PRESET, column=column, **place).prior["name"]
-            found[column] = (prior, role)
-    try:
-        fig2.check(found.values(), f"preset {PRESET}")
-    except fig2.Fig2Error as error:
-        raise WorkflowError(str(error))
-    return [folder for column in found for folder in run_folders(column=column)]
 
 
 # Before the first job, and not in a dry run. A remote executor's jobs find their GPU elsewhere.

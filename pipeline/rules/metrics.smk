@@ -1,19 +1,19 @@
 """Embeddings of captions and views, then every number with its interval.
 
 in:  views/ of every run, truth renders (miniature)
-out: embeddings.npz a run; results/<preset>/tables/{scores,summary,pairs,traces}.{parquet,csv}
+out: embeddings.npz a run; results/<preset>/tables/<shown>/{scores,summary,pairs,traces}.{parquet,csv}
 """
 
 
 rule embed:
     """All captions once, all views of all runs; the encoder is loaded once."""
     input:
-        runs=f"results/{PRESET}/runs.txt",
-        views=expand("{folder}/views/views.json", folder=run_folders()),
+        runs=expand(f"results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
+        views=expand("{folder}/views/views.json", folder=all_runs()),
         model=clip_files,
     output:
         texts=f"results/{PRESET}/tables/texts.npz",
-        embeddings=expand("{folder}/embeddings.npz", folder=run_folders()),
+        embeddings=expand("{folder}/embeddings.npz", folder=all_runs()),
     log:
         f"results/{PRESET}/logs/embed.log",
     benchmark:
@@ -21,8 +21,9 @@ rule embed:
     params:
         model=clip_model(),
         backgrounds=backgrounds(),
-        candidates=candidate_options(),
-        texts=candidate_texts(),
+        candidates=all_caption_options(),
+        texts=all_caption_texts(),
+        lists=expand(f"@results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
         device=SPEC["device"],
     shell:
         r"""
@@ -32,7 +33,7 @@ rule embed:
             --backgrounds {params.backgrounds:q} \
             --device {params.device:q} \
             --texts {output.texts:q} \
-            --runs @{input.runs:q} \
+            --runs {params.lists:q} \
             >{log:q} 2>&1
         """
 
@@ -40,29 +41,29 @@ rule embed:
 rule score:
     """CLIP score, R-Precision, truth metrics and image statistics; intervals and paired tests."""
     input:
-        runs=f"results/{PRESET}/runs.txt",
+        runs=f"results/{PRESET}/lists/{{shown}}.txt",
         texts=f"results/{PRESET}/tables/texts.npz",
-        embeddings=expand("{folder}/embeddings.npz", folder=run_folders()),
+        embeddings=shown_embeddings,
         truth=truth_files,
     output:
-        scores=f"results/{PRESET}/tables/scores.parquet",
-        summary=f"results/{PRESET}/tables/summary.parquet",
-        table=f"results/{PRESET}/tables/summary.csv",
-        pairs=f"results/{PRESET}/tables/pairs.parquet",
-        traces=f"results/{PRESET}/tables/traces.parquet",
-        protocols=f"results/{PRESET}/tables/protocols.json",
+        scores=f"results/{PRESET}/tables/{{shown}}/scores.parquet",
+        summary=f"results/{PRESET}/tables/{{shown}}/summary.parquet",
+        table=f"results/{PRESET}/tables/{{shown}}/summary.csv",
+        pairs=f"results/{PRESET}/tables/{{shown}}/pairs.parquet",
+        traces=f"results/{PRESET}/tables/{{shown}}/traces.parquet",
+        protocols=f"results/{PRESET}/tables/{{shown}}/protocols.json",
     log:
-        f"results/{PRESET}/logs/score.log",
+        f"results/{PRESET}/logs/score.{{shown}}.log",
     benchmark:
-        f"results/{PRESET}/logs/score.benchmark.tsv"
+        f"results/{PRESET}/logs/score.{{shown}}.benchmark.tsv"
     params:
         model=clip_model(),
         background=backgrounds()[0],
         others=other_background_options(),
-        candidates=candidate_options(),
-        texts=candidate_texts(),
+        candidates=candidate_options,
+        texts=candidate_texts,
         truth=truth_option(),
-        cameras=evaluated_cameras(),
+        cameras=evaluated_cameras,
         level=SPEC["evaluation"]["level"],
         folder=subpath(output.scores, parent=True),
     shell:

@@ -1,25 +1,26 @@
 """Optimisation and rendering: one job a stage of each (column, prompt, seed), one for its pictures.
 
 in:  the image bank (miniature), the scene of the stage before
-out: the list of runs; scene.safetensors, run.json, trace.parquet; views/ and turntable in the run folder
+out: the lists of runs; scene.safetensors, run.json, trace.parquet; views/ and turntable in the run folder
 """
 
 
 rule plan:
-    """The run folders of this preset, one a line: what tables and pages show, whatever else lies there."""
+    """The run folders of a task or stage, one a line: what its tables and page show, whatever else lies there."""
     output:
-        f"results/{PRESET}/runs.txt",
+        f"results/{PRESET}/lists/{{shown}}.txt",
     log:
-        f"results/{PRESET}/logs/plan.log",
+        f"results/{PRESET}/logs/plan.{{shown}}.log",
     benchmark:
-        f"results/{PRESET}/logs/plan.benchmark.tsv"
+        f"results/{PRESET}/logs/plan.{{shown}}.benchmark.tsv"
     params:
         preset=PRESET,
-        runs=presets.digest(run_folders()),
+        runs=shown_digest,
     shell:
         r"""
         python -m pipeline.plan \
             --preset {params.preset:q} \
+            --shown {wildcards.shown:q} \
             --out {output:q} \
             >{log:q} 2>&1
         """

@@ -5,16 +5,46 @@ out: results/<preset>/<task>.html, figures/, verdict.txt
 """
 
 
+def page_files(task, pattern):
+    return [pattern.format(shown=one) for one in shown_of(task)]
+
+
+def page_lists(wildcards):
+    return page_files(wildcards.task, f"results/{PRESET}/lists/{{shown}}.txt")
+
+
+def page_tables(wildcards):
+    pattern = f"results/{PRESET}/tables/{{shown}}/summary.parquet"
+    return page_files(wildcards.task, pattern)
+
+
+def page_figures(wildcards):
+    pattern = f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg"
+    return page_files(wildcards.task, pattern)
+
+
+def page_options(wildcards):
+    """Lists and tables of where the columns end, then of each earlier stage."""
+    names = zip(page_lists(wildcards), page_tables(wildcards), strict=True)
+    last, *earlier = [(runs, str(Path(table).parent)) for runs, table in names]
+    options = ["--runs", last[0], "--tables", last[1]]
+    return options + [o for pair in earlier for o in ("--earlier", *pair)]
+
+
+def page_prompts(wildcards):
+    return SPEC["tasks"][wildcards.task]["prompts"]
+
+
 rule gradient_norms:
     """The norms of each gradient term against the step and against t."""
     input:
-        f"results/{PRESET}/tables/traces.parquet",
+        f"results/{PRESET}/tables/{{shown}}/traces.parquet",
     output:
-        f"results/{PRESET}/figures/gradient_norms.svg",
+        f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg",
     log:
-        f"results/{PRESET}/logs/gradient_norms.log",
+        f"results/{PRESET}/logs/gradient_norms.{{shown}}.log",
     benchmark:
-        f"results/{PRESET}/logs/gradient_norms.benchmark.tsv"
+        f"results/{PRESET}/logs/gradient_norms.{{shown}}.benchmark.tsv"
     params:
         folder=subpath(output[0], parent=True),
         columns=COLUMNS,
@@ -31,7 +61,7 @@ rule gradient_norms:
 rule sweep:
     """The swept columns of one sweep side by side, a row a prompt."""
     input:
-        runs=f"results/{PRESET}/runs.txt",
+        runs=f"results/{PRESET}/lists/{TASKS[0]}.txt",
         views=sweep_views,
     output:
         f"results/{PRESET}/figures/{{sweep}}/sweep.png",
@@ -41,48 +71,46 @@ rule sweep:
         f"results/{PRESET}/logs/sweep_{{sweep}}.benchmark.tsv"
     params:
         columns=sweep_columns,
-        stage=FINAL,
         folder=subpath(output[0], parent=True),
     shell:
         r"""
         python -m reports.figures sweep \
             --runs {input.runs:q} \
             --columns {params.columns:q} \
-            --stage {params.stage:q} \
             --out {params.folder:q} \
             >{log:q} 2>&1
         """
 
 
 rule gallery:
-    """The comparison gallery of the preset's task: geometry.html or texture.html."""
+    """The comparison gallery of one task: geometry.html or texture.html."""
     input:
-        runs=f"results/{PRESET}/runs.txt",
-        views=expand("{folder}/views/views.json", folder=run_folders()),
-        tables=f"results/{PRESET}/tables/summary.parquet",
-        figure=f"results/{PRESET}/figures/gradient_norms.svg",
+        runs=page_lists,
+        views=task_views,
+        tables=page_tables,
+        figures=page_figures,
     output:
-        f"results/{PRESET}/{TASK}.html",
+        report(
+            f"results/{PRESET}/{{task}}.html",
+            category="Galleries",
+            labels={"task": "{task}"},
+        ),
     log:
-        f"results/{PRESET}/logs/{TASK}.log",
+        f"results/{PRESET}/logs/{{task}}.log",
     benchmark:
-        f"results/{PRESET}/logs/{TASK}.benchmark.tsv"
+        f"results/{PRESET}/logs/{{task}}.benchmark.tsv"
     params:
         preset=PRESET,
-        task=TASK,
-        tables=subpath(input.tables, parent=True),
+        sources=page_options,
         columns=COLUMNS,
-        stage=FINAL,
-        prompts=SPEC["prompts"][TASK],
+        prompts=page_prompts,
     shell:
         r"""
         python -m reports.gallery \
-            --task {params.task:q} \
-            --runs {input.runs:q} \
-            --tables {params.tables:q} \
+            --task {wildcards.task:q} \
+            {params.sources:q} \
             --preset-name {params.preset:q} \
             --columns {params.columns:q} \
-            --stage {params.stage:q} \
             --prompt-set {params.prompts:q} \
             --out {output:q} \
             >{log:q} 2>&1
@@ -92,19 +120,21 @@ rule gallery:
 rule verdict:
     """Lists failed runs; fails when there are any, after the pages that show them."""
     input:
-        runs=f"results/{PRESET}/runs.txt",
-        page=f"results/{PRESET}/{TASK}.html",
-        records=expand("{folder}/run.json", folder=run_folders()),
+        runs=expand(f"results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
+        pages=expand(f"results/{PRESET}/{{task}}.html", task=TASKS),
+        records=expand("{folder}/run.json", folder=all_runs()),
     output:
         f"results/{PRESET}/verdict.txt",
     log:
         f"results/{PRESET}/logs/verdict.log",
     benchmark:
         f"results/{PRESET}/logs/verdict.benchmark.tsv"
+    params:
+        lists=expand(f"@results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
     shell:
         r"""
         python -m pipeline.verdict \
-            --runs @{input.runs:q} \
+            --runs {params.lists:q} \
             --out {output:q} \
             2>&1 | tee {log:q}
         """

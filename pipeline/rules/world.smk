@@ -1,8 +1,7 @@
-"""The procedural toy world as files: the mixture's image bank, the true objects' renders,
-their shapes as meshes.
+"""The procedural toy world as files: the mixture's image bank, the true objects' renders.
 
 in:  nothing but the preset's world
-out: results/<preset>/bank/, results/<preset>/truth/, results/<preset>/meshes/
+out: results/<preset>/bank/, results/<preset>/truth/
 """
 
 
@@ -111,50 +110,6 @@ rule bank_checksums:
         """
 
 
-rule toy_mesh:
-    """The shape of a toy object as a file, where the renderer has it."""
-    output:
-        f"results/{PRESET}/meshes/{{shape}}.glb",
-    log:
-        f"results/{PRESET}/logs/toy_mesh_{{shape}}.log",
-    benchmark:
-        f"results/{PRESET}/logs/toy_mesh_{{shape}}.benchmark.tsv"
-    params:
-        seed=WORLD and WORLD["seed"],
-        diversity=WORLD and WORLD["diversity"],
-    shell:
-        r"""
-        python -m pipeline.toyworld.meshes \
-            --shape {wildcards.shape:q} \
-            --seed {params.seed:q} \
-            --diversity {params.diversity:q} \
-            --out {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule mesh:
-    """A toy object's file as the texture task takes any mesh, left where it lies."""
-    input:
-        f"results/{PRESET}/meshes/{{shape}}.glb",
-    output:
-        mesh=f"results/{PRESET}/meshes/{{shape}}/mesh.safetensors",
-        record=f"results/{PRESET}/meshes/{{shape}}/mesh.json",
-    log:
-        f"results/{PRESET}/logs/mesh_{{shape}}.log",
-    benchmark:
-        f"results/{PRESET}/logs/mesh_{{shape}}.benchmark.tsv"
-    params:
-        folder=subpath(output.mesh, parent=True),
-    shell:
-        r"""
-        python -m pipeline.meshes.load {input:q} \
-            --place keep \
-            --out {params.folder:q} \
-            >{log:q} 2>&1
-        """
-
-
 rule truth:
     """The true object of one shape, seen as the results are seen."""
     output:
@@ -167,7 +122,7 @@ rule truth:
         size=WORLD and WORLD["truth_size"],
         seed=WORLD and WORLD["seed"],
         diversity=WORLD and WORLD["diversity"],
-        views=final_views,
+        views=truth_views,
     shell:
         r"""
         python -m pipeline.toyworld.truth \
