@@ -17,6 +17,7 @@ from metrics.protocol import protocol_id
 from metrics.reading_sources import Column, Group, Sources, protocol_of
 from metrics.reading_table import Statistics
 from metrics.readings import Reading
+from metrics.tables import pair_stage
 from pipeline.artifacts import TABLES
 
 if TYPE_CHECKING:
@@ -28,21 +29,23 @@ _NO_TEST = {"a_only": float("nan"), "b_only": float("nan"), "p_mcnemar": float("
 def comparisons(
     columns: Mapping[Group, Column], sources: Sources, chosen: Statistics
 ) -> "pandas.DataFrame":
-    """Under intent to treat, between the columns of one preset and stage."""
+    """Under intent to treat, between the columns of one preset."""
     import pandas
 
     names = {r: name for r, name in sources.readings().items() if r.quantity != "median_rank"}
     ids = {reading: protocol_id(protocol_of(reading, sources)) for reading in names}
     rows: list[dict[str, Any]] = []
-    for preset, stage in dict.fromkeys(group[:2] for group in columns):
-        here = {g[2]: column for g, column in columns.items() if g[:2] == (preset, stage)}
+    for preset in dict.fromkeys(group[0] for group in columns):
+        here = {g[2]: column for g, column in columns.items() if g[0] == preset}
+        stages = {column: stage for known, stage, column in columns if known == preset}
         pairs = list(combinations(here, 2))
         found = [_compared(here[a], here[b], list(names), chosen, len(pairs)) for a, b in pairs]
         for reading, name in names.items():
-            known = {"preset": preset, "stage": stage, "protocol": name, **vars(reading)}
+            known = {"preset": preset, "protocol": name, **vars(reading)}
             family = [
                 {
                     **known,
+                    "stage": pair_stage(stages[a], stages[b]),
                     "protocol_id": ids[reading],
                     "column_a": a,
                     "column_b": b,

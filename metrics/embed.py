@@ -1,14 +1,17 @@
 """Embeds the views of many runs and the candidate captions, loading the encoder once.
 
     python -m metrics.embed --model local-dir:pipeline/toyworld/weights/toy_clip \
-        --candidates toy81 --strict-views front side back --strict-extra toy_blobs \
+        --candidates toy81 [SET ...] --strict-views front side back --strict-extra toy_blobs \
         --backgrounds grey white --texts OUT/texts.npz --runs DIR ...
 
 Writes `embeddings.npz` into each run folder and the captions' embeddings to --texts, in the formats
-of metrics.embeddings. A failed run has no rows. --pools (further prompt sets) and --prefixes (words
-before every caption) are what the readings of metrics.protocols rank among.
+of metrics.embeddings. A failed run has no rows. One call serves all tasks of a preset: every set of
+--candidates is embedded with every view word, a superset of what any one task ranks. --pools
+(further prompt sets) and --prefixes (words before every caption) are what the readings of
+metrics.protocols rank among.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,12 +73,21 @@ def embed_candidates(encoder: encoders.Encoder, texts: Sequence[str], path: Path
     return write_arrays(path, {"embedding": rows, "text": np.array(once), **identity(encoder)})
 
 
+def captions(chosen: argparse.Namespace) -> list[str]:
+    """Every caption that the options name; the same may come twice."""
+    words, extra = chosen.strict_views, chosen.strict_extra
+    sets = chosen.candidates
+    strict = [text for c in sets for text in candidates.strict(c, view_words=words, extra=extra)]
+    pools = [text for pool in (*sets, *chosen.pools) for text in candidates.plain(pool)]
+    return [*pools, *strict, *(prefix + text for prefix in chosen.prefixes for text in pools)]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Embeds captions, then runs, in order."""
     parser = arguments_of("metrics.embed")
     parser.add_argument("--model", required=True, help="local-dir:PATH or MODEL:TAG")
     parser.add_argument("--runs", required=True, nargs="+", type=Path, help="run folders")
-    parser.add_argument("--candidates", required=True, help="prompt set that retrieval ranks")
+    parser.add_argument("--candidates", required=True, nargs="+", help="prompt sets to rank among")
     parser.add_argument("--strict-views", nargs="*", default=[], help="view words")
     parser.add_argument("--strict-extra", nargs="*", default=[], help="further prompt sets")
     parser.add_argument("--pools", nargs="*", default=[], help="further prompt sets to rank among")
@@ -84,14 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--texts", required=True, type=Path, help="where captions' embeddings go")
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args(arguments)
-    runs = read_runs(chosen.runs)
-    strict = candidates.strict(
-        chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
-    )
-    pools = [text for pool in (chosen.candidates, *chosen.pools) for text in candidates.plain(pool)]
-    texts = [*pools, *strict, *(prefix + text for prefix in chosen.prefixes for text in pools)]
+    runs = read_runs(dict.fromkeys(chosen.runs))
     encoder = encoders.load(chosen.model, device=chosen.device)
-    embed_candidates(encoder, texts, chosen.texts)
+    embed_candidates(encoder, captions(chosen), chosen.texts)
     for start in range(0, len(runs), RUNS_AT_ONCE):
         part = runs[start : start + RUNS_AT_ONCE]
         embed_runs(encoder, part, backgrounds=chosen.backgrounds)

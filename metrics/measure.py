@@ -23,6 +23,8 @@ TRUTH = ("truth_iou", "truth_psnr")
 FLOORS = ("iou_floor", "iou_ball")
 EVERYWHERE = (*VIEWS, "object")
 DESCRIPTIVE = (*image_stats.STATISTICS, *janus.STATISTICS)  # no better end, and no worst value
+SEAM = "seam"  # the lower the better, but without bound: a failed run has none
+WITHOUT_WORST = (*DESCRIPTIVE, SEAM)
 
 Values = dict[tuple[str, str], float]
 
@@ -119,8 +121,8 @@ def looked_at(views: Float[np.ndarray, "views h w 4"]) -> Values:
 
 
 def worst(metric: str, *, candidates: int, strict_candidates: int) -> float:
-    """What a failed run counts: the last rank, nan for what only describes, else 0."""
-    if metric in DESCRIPTIVE:
+    """What a failed run counts: the last rank, nan for what has no worst value, else 0."""
+    if metric in WITHOUT_WORST:
         return float("nan")
     return float({"rank": candidates, "strict_rank": strict_candidates}.get(metric, 0))
 

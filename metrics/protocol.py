@@ -68,6 +68,8 @@ def describe(metric: str, view: str, setup: Setup) -> dict[str, Any]:
         setup = replace(setup, background=background)
     if name in measure.RETRIEVAL:
         return of_reading(name, "object" if whole else "view", setup)
+    if name == measure.SEAM:
+        return {"metric": name, "value": "mean CIE 1976 colour jump at seams over that elsewhere"}
     pictures = _pictures(setup)
     if name in measure.STRICT:
         among = _among(setup.strict_candidates, setup.ties)

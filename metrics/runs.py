@@ -1,9 +1,12 @@
 """Run folders as the metrics see them: who was run, whether it worked, and its four views.
 
 A run folder ends in `<column>/<prompt_id>/seed<k>/<stage>`; `run.json` in it says what it is. The
-pictures are `views/{front,left,back,right}.png`, RGBA with straight alpha.
+pictures are `views/{front,left,back,right}.png`, RGBA with straight alpha; `views/views.json` tells
+of a surface, if there is one. Status `ok` and `failed` count; `refused` (pipeline.external: files
+that cannot be scored) has a reason and no number.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +33,8 @@ class Run:
     prompt: str
     prompt_id: str
     seed: int
-    failed: bool
+    failed: bool  # nothing to look at; so are refused runs
+    refused: str = ""  # why the run is not to be scored
 
     @property
     def key(self) -> dict[str, Any]:
@@ -57,10 +61,12 @@ def read_run(folder: Path) -> Run:
     if missing:
         raise ArtifactError(f"{path}: lacks {', '.join(missing)}; delete the folder and run again")
     status = described.pop("status")
-    if status not in ("ok", "failed"):
-        raise ArtifactError(f"{path}: status {status!r} is neither 'ok' nor 'failed'")
-    failed = status == "failed" or bool(described.get("placeholder", False))
-    return Run(folder=folder, failed=failed, **{name: described[name] for name in names[:-1]})
+    if status not in ("ok", "failed", "refused"):
+        raise ArtifactError(f"{path}: status {status!r} is neither 'ok', 'failed' nor 'refused'")
+    failed = status != "ok" or bool(described.get("placeholder", False))
+    refused = str(described.get("reason") or "no reason given") if status == "refused" else ""
+    known = {name: described[name] for name in names[:-1]}
+    return Run(folder=folder, failed=failed, refused=refused, **known)
 
 
 def read_runs(folders: Iterable[Path | str]) -> list[Run]:
@@ -84,6 +90,39 @@ def read_runs(folders: Iterable[Path | str]) -> list[Run]:
             raise ArtifactError(f"{run.folder} and {seen[key]} both say they are {run.key}")
         seen[key] = run.folder
     return runs
+
+
+def counted(runs: Iterable[Run]) -> list[Run]:
+    """The runs that tables speak of: one stage a column, and none that is refused (said on stderr).
+
+    Runs of one table may end in different stages by column, as published systems do. Raises
+    ArtifactError for a column that ends in several.
+    """
+    kept: list[Run] = []
+    stages: dict[tuple[str, str], str] = {}
+    for run in runs:
+        stage = stages.setdefault((run.preset, run.column), run.stage)
+        if stage != run.stage:
+            raise ArtifactError(
+                f"{run.folder}: column {run.column} also has runs of stage {stage}; name the runs "
+                "of one stage a column, as the lists of the workflow do"
+            )
+        if run.refused:
+            print(f"not scored: {run.folder}: {run.refused}", file=sys.stderr)
+        else:
+            kept.append(run)
+    return kept
+
+
+def seam_ratio(run: Run) -> float | None:
+    """How much more a texture jumps across its seams than elsewhere; None without a texture.
+
+    1 cannot be seen; from views/views.json, where pipeline.meshes.seams left it.
+    """
+    path = run.folder / "views" / "views.json"
+    surface = read_json(path).get("surface") if path.is_file() else None
+    ratio = ((surface or {}).get("seam") or {}).get("ratio")
+    return None if ratio is None else float(ratio)
 
 
 def read_view(run: Run, view: str) -> Float[np.ndarray, "h w 4"]:

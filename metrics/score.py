@@ -12,7 +12,8 @@ out every protocol_id.
 
 Over --other-backgrounds only clip_score and r_at_1 are computed, as `<metric>@<background>`, to
 show how much the number depends on it. Without --truth there are no truth metrics; captions that
-the toy world does not know have them as `not applicable`.
+the toy world does not know have them as `not applicable`. `seam` is there where runs made textures.
+A column's runs are of one stage; columns may end in different ones.
 """
 
 import argparse
@@ -31,7 +32,16 @@ from metrics.clip_score import cosines
 from metrics.embeddings import BACKGROUNDS, EMBEDDINGS, Captions, read_captions, read_embeddings
 from metrics.image_stats import STATISTICS
 from metrics.r_precision import TIES
-from metrics.runs import ELEVATION, VIEWS, Run, read_runs, read_view, view_size
+from metrics.runs import (
+    ELEVATION,
+    VIEWS,
+    Run,
+    counted,
+    read_runs,
+    read_view,
+    seam_ratio,
+    view_size,
+)
 from pipeline.artifacts import ArtifactError, exit_status, read_table, write_json, write_table
 from prompts.load import PromptError
 from prompts.views import with_view
@@ -53,6 +63,7 @@ class Reference:
     other_backgrounds: tuple[str, ...]
     ties: str
     with_front: frozenset[str]
+    textured: bool = False  # whether some run has a texture, whose seams are judged
 
     def has_front(self, prompt: str) -> bool:
         """Whether the prompt's object has a front: the world knows, else the prompt's tag says."""
@@ -98,6 +109,8 @@ def run_values(run: Run, reference: Reference) -> measure.Values:
     values = clip_values(run, reference) | measure.looked_at(views)
     if reference.truths is not None and reference.truths.knows(run.prompt):
         values |= measure.compared_with_truth(views, run.prompt, reference.truths)
+    if (seam := seam_ratio(run)) is not None:
+        values["object", measure.SEAM] = seam
     return values
 
 
@@ -113,6 +126,8 @@ def failed_values(run: Run, reference: Reference) -> measure.Values:
     if truths is not None and truths.knows(run.prompt):
         keys += [(view, metric) for view in measure.EVERYWHERE for metric in measure.TRUTH]
         keys.append(("object", "front_back"))
+    if reference.textured:
+        keys.append(("object", measure.SEAM))
     counts = {"candidates": len(captions.plain), "strict_candidates": len(captions.strict)}
     return {(view, metric): measure.worst(metric, **counts) for view, metric in keys}
 
@@ -132,6 +147,8 @@ def run_rows(run: Run, reference: Reference) -> list[dict[str, Any]]:
         inapplicable = [*measure.TRUTH, *measure.FLOORS, "front_back"]
     if not reference.has_front(run.prompt):
         inapplicable += reference.janus(run.prompt)
+    if reference.textured and ("object", measure.SEAM) not in values:
+        inapplicable.append(measure.SEAM)
 
     def rows(found: measure.Values, status: str) -> list[dict[str, Any]]:
         return [
@@ -204,7 +221,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads, measures, writes the tables."""
     chosen = parser().parse_args(arguments)
-    runs = read_runs(chosen.runs)
+    runs = counted(read_runs(chosen.runs))
     plain = candidates.plain(chosen.candidates)
     strict = candidates.strict(
         chosen.candidates, view_words=chosen.strict_views, extra=chosen.strict_extra
@@ -223,6 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         other_backgrounds=others,
         ties=chosen.ties,
         with_front=candidates.with_front(chosen.candidates),
+        textured=any(seam_ratio(run) is not None for run in runs if not run.failed),
     )
     setup = protocol.Setup(
         cameras=chosen.cameras,

@@ -5,8 +5,11 @@
 `<metric>_object`, so that a mean never mixes the two.
 
 Populations: `intent_to_treat` counts a failed run with the worst rank and score 0, `completers`
-leaves it out. Pairs are of the first. Metrics that only describe (image statistics) have no worst
-value: they have completers only, in both tables.
+leaves it out. Pairs are of the first. Metrics without a worst value (image statistics, seams) have
+completers only, in both tables.
+
+`stage` says where a column ends; columns of one table may end in different ones (systems as
+published), and the stage of their pair is then `a's/b's`.
 """
 
 from itertools import combinations
@@ -16,18 +19,18 @@ import numpy as np
 from jaxtyping import Float
 
 from metrics import statistics
-from metrics.measure import DESCRIPTIVE
-from pipeline.artifacts import ArtifactError
+from metrics.measure import SEAM, WITHOUT_WORST
+from pipeline.artifacts import TABLES, ArtifactError
 
 if TYPE_CHECKING:
     import pandas
 
-LOWER_IS_BETTER = ("rank", "strict_rank")
+LOWER_IS_BETTER = ("rank", "strict_rank", SEAM)
 HITS = ("r_at_1", "r_at_5", "r_at_10", "strict_hit", "front_back")
 # Their object rows are the means of their views, so that a mean over prompts is the same number.
 AVERAGED = ("clip_cos", "clip_score", "truth_iou", "truth_psnr", "iou_floor", "iou_ball")
 REFERENCES = ("iou_floor", "iou_ball")  # properties of the prompt: no column can be better at them
-_GROUP = ["preset", "stage", "metric", "protocol_id"]
+_GROUP = ["preset", "metric", "protocol_id"]
 
 
 def base(metric: str) -> str:
@@ -55,7 +58,7 @@ def measured(scores: "pandas.DataFrame") -> "pandas.DataFrame":
 def populations(metric: str, rows: "pandas.DataFrame") -> dict[str, "pandas.DataFrame"]:
     """The rows that each population of `metric` counts."""
     completers = rows[rows["status"] == "ok"]
-    if base(metric) in DESCRIPTIVE:
+    if base(metric) in WITHOUT_WORST:
         return {"completers": completers}
     return {"intent_to_treat": rows, "completers": completers}
 
@@ -71,6 +74,19 @@ def one_protocol(rows: "pandas.DataFrame") -> str:
             "protocols.json and readings.json say how they differ"
         )
     return str(found[0])
+
+
+def stage_of(rows: "pandas.DataFrame") -> str:
+    """The stage that all `rows` of one column share. Raises ArtifactError for several."""
+    found = sorted(set(map(str, rows["stage"])))
+    if len(found) != 1:
+        raise ArtifactError(f"one column with runs of the stages {', '.join(found)}: choose one")
+    return found[0]
+
+
+def pair_stage(a: str, b: str) -> str:
+    """Where the two columns of a pair end: the stage, or both when they differ."""
+    return a if a == b else f"{a}/{b}"
 
 
 def side_by_side(
@@ -103,25 +119,25 @@ def summary(
 
     rows: list[dict[str, Any]] = []
     for key, group in measured(scores).groupby([*_GROUP, "column"], sort=True):
-        names: dict[str, Any] = dict(zip([*_GROUP, "column"], key, strict=True))
+        preset, metric, protocol_id, column = map(str, key)
+        names = {"preset": preset, "stage": stage_of(group), "metric": metric}
+        names |= {"protocol_id": protocol_id, "column": column}
         runs = group[["prompt_id", "seed", "status"]].drop_duplicates()
         failed = int((runs["status"] == "failed").sum())
-        for population, chosen in populations(names["metric"], group).items():
+        for population, chosen in populations(metric, group).items():
             means = prompt_means(chosen)
-            rng = statistics.generator(seed, *map(str, key), population)
-            interval = _interval(names["metric"], means.to_numpy(), rng, level)
+            rng = statistics.generator(seed, *names.values(), population)
+            interval = _interval(metric, means.to_numpy(), rng, level)
             counts = {"n_prompts": means.size, "n_runs": len(runs), "n_failed": failed}
             rows.append({**names, "population": population, **counts, **vars(interval)})
-    columns = ["preset", "stage", "column", "metric", "protocol_id", "population"]
-    columns += ["n_prompts", "n_runs", "n_failed", "mean", "lower", "upper", "level"]
-    return pandas.DataFrame(rows, columns=columns)
+    return pandas.DataFrame(rows, columns=list(TABLES["summary"]))
 
 
 def pairs(scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0) -> "pandas.DataFrame":
     """The `pairs` table: every two columns of a metric, over the prompts that both have.
 
     `difference` is mean a - mean b; a is `above` when it is better, which for ranks means smaller.
-    Holm's correction is over the pairs of one (preset, stage, metric, protocol).
+    Holm's correction is over the pairs of one (preset, metric, protocol).
     """
     import pandas
 
@@ -130,12 +146,17 @@ def pairs(scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0) -> 
     for key, group in rows[~rows["metric"].isin(REFERENCES)].groupby(_GROUP, sort=True):
         names: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
         counted = next(iter(populations(names["metric"], group).values()))
-        means = {str(column): prompt_means(rows) for column, rows in counted.groupby("column")}
-        family = [
-            {**names, **_pair(means[a], means[b], (*map(str, key), a, b), level, seed)}
-            | {"column_a": a, "column_b": b}
-            for a, b in combinations(means, 2)
-        ]
+        columns = {str(column): rows for column, rows in counted.groupby("column")}
+        means = {column: prompt_means(rows) for column, rows in columns.items()}
+        stages = {column: stage_of(rows) for column, rows in columns.items()}
+        family = []
+        for a, b in combinations(means, 2):
+            stage = pair_stage(stages[a], stages[b])
+            words = (names["preset"], stage, names["metric"], names["protocol_id"], a, b)
+            family.append(
+                {**names, "stage": stage, **_pair(means[a], means[b], words, level, seed)}
+                | {"column_a": a, "column_b": b}
+            )
         corrected = statistics.holm(np.array([row["p"] for row in family]))
         sign = -1.0 if base(names["metric"]) in LOWER_IS_BETTER else 1.0
         for row, p_holm in zip(family, corrected, strict=True):
@@ -148,9 +169,7 @@ def pairs(scores: "pandas.DataFrame", *, level: float = 0.95, seed: int = 0) -> 
                 level=level,
             )
         found += family
-    columns = [*_GROUP, "column_a", "column_b", "difference", "lower", "upper"]
-    columns += ["p", "p_holm", "smallest_p", "n_prompts", "verdict"]
-    return pandas.DataFrame(found, columns=columns)
+    return pandas.DataFrame(found, columns=list(TABLES["pairs"]))
 
 
 def _pair(

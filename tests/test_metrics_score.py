@@ -320,7 +320,7 @@ def test_a_workflow_in_which_everything_failed_is_scored(tmp_path: Path, model: 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"status": "running"}, "neither 'ok' nor 'failed'"),
+        ({"status": "running"}, "neither 'ok', 'failed' nor 'refused'"),
         ({"seed": None, "prompt": None}, "lacks prompt, seed"),
         ({"schema_version": "9.0"}, "schema_version '9.0'"),
     ],

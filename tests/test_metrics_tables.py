@@ -100,6 +100,29 @@ def test_rows_that_do_not_apply_are_not_counted() -> None:
     assert (row.mean, row.n_prompts) == (1.0, 1)
 
 
+def test_columns_that_end_in_different_stages_are_compared() -> None:
+    """Of published systems one stops at the field, another refines a mesh."""
+    rows = table({(c, f"p{i}", 0): [float(i)] for c in ("a", "b") for i in range(3)}, "clip_score")
+    rows.loc[rows["column"] == "b", "stage"] = "mesh"
+    found = tables.summary(rows)
+    assert dict(zip(found["column"], found["stage"], strict=True)) == {"a": "nerf", "b": "mesh"}
+    pair = only(tables.pairs(rows))
+    assert (pair.stage, pair.n_prompts, pair.difference) == ("nerf/mesh", 3, 0.0)
+    same = tables.pairs(rows.assign(stage="mesh"))
+    assert only(same).stage == "mesh"
+    rows.loc[rows["prompt_id"] == "p0", "stage"] = "refined"
+    with pytest.raises(ArtifactError, match="runs of the stages nerf, refined"):
+        tables.summary(rows)
+
+
+def test_smaller_seams_are_better() -> None:
+    values = {("csd", f"p{i}", 0): [1.0 + 0.01 * i] for i in range(12)}
+    values |= {("sds", f"p{i}", 0): [2.0 + 0.02 * i] for i in range(12)}
+    rows = table(values, "seam").assign(view="object").drop_duplicates(["column", "prompt_id"])
+    assert only(tables.pairs(rows)).verdict == "a above b"
+    assert set(tables.summary(rows)["population"]) == {"completers"}
+
+
 def test_all_hits_keep_an_interval() -> None:
     values = {("csd", f"p{i}", 0): [1.0] for i in range(6)}
     row = only(tables.summary(table(values, "r_at_1")), population="intent_to_treat")
