@@ -1,0 +1,1 @@
+"""The paper's figures and tables of any preset's finished runs, one program each."""
