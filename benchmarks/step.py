@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from methods import distill
-from pipeline import config, optimize
+from pipeline import config, optimize, recipes
 from pipeline.draws import draw_background, draw_cameras
 from pipeline.guidance.interface import View
 from pipeline.guidance.load import load_guidance
@@ -37,7 +37,7 @@ def milliseconds(call: Callable[[], object]) -> float:
 def prepared(preset: str, column: str, bank: Path) -> tuple[optimize.Problem, optimize.Run]:
     """The first prompt's run of a column at step 0, without probes."""
     spec = config.load_preset(preset)
-    prompt = config.prompts(spec, "geometry")[0]
+    prompt = recipes.prompts(spec, "geometry")[0]
     place = {"stage": spec["chain"][0], "prompt_id": prompt.prompt_id, "seed": 0}
     job = config.job(preset, column=column, **place)
     settings = copy.deepcopy(job.settings)

@@ -4,9 +4,10 @@
         --bank results/mini/bank --out results/mini/runs/geometry/csd/ID/seed0/nerf
 
 Writes trace.parquet, run.json and, last, scene.safetensors. `checkpoint/` beside them lets a killed
-run go on; it is removed on success. A scientific failure (a NaN) is a recorded result: run.json
-says `failed`, why and at which step, scene.safetensors is a marked placeholder, the exit status is
-0. A stage whose --init-from holds a failed run fails likewise, before its first step.
+run go on; it is removed on success. A scientific failure (a NaN, a surface that vanishes) is a
+recorded result: run.json says `failed`, why and at which step, scene.safetensors is a marked
+placeholder, the exit status is 0. A stage that nothing can start from (--init-from holds a failed
+run, or a field without a surface) fails likewise, before its first step.
 
 The gradient of the surrogate sum(stop_grad(g) * x) / b with respect to the scene is g * dx/dtheta /
 b, with g = w(t) * sum_k c_k eps_k: the score-distillation update of every method here (paper, eqs.
@@ -44,6 +45,7 @@ from pipeline.predictions import (
 )
 from pipeline.probe import probe, probe_steps
 from pipeline.run_state import Run, named_generator
+from pipeline.scenes.failure import SceneFailure
 from pipeline.scenes.load import load_scene
 from pipeline.step_trace import traced
 from prompts.load import PromptError
@@ -67,11 +69,12 @@ def start_run(
     problem: Problem, device: str, init_from: Path | None, mesh: Path | None = None
 ) -> Run:
     """A run at step 0: scene (from `init_from` or on `mesh`), optimisers and generators."""
-    settings, rates = problem.job.settings, problem.job.settings["optimizer"]
+    settings, adam = problem.job.settings, dict(problem.job.settings["optimizer"])
+    rates = {name: rate for name, rate in adam.items() if name not in ("betas", "eps", "decay")}
     generator = torch.Generator().manual_seed(problem.job.seed)
     scene = load_scene(settings, generator, init_from, mesh=mesh).to(device)
-    groups = scene.parameter_groups({name: rates[name] for name in ("grid", "head", "background")})
-    optimizer = torch.optim.Adam(groups, betas=tuple(rates["betas"]), eps=rates["eps"])
+    groups = scene.parameter_groups(rates)
+    optimizer = torch.optim.Adam(groups, betas=tuple(adam["betas"]), eps=adam["eps"])
     run = Run(scene, optimizer, generator)
     run.guidance_generator = getattr(problem.guidance, "generator", None)
     if distill.PARTICLE in problem.coefficients(0, torch.zeros(1, dtype=torch.long)):
@@ -107,10 +110,7 @@ def optimize(
     )
     folder, log = out / "checkpoint", out / "checkpoint" / "trace.jsonl"
     if before := record.failure_before(init_from) or record.mesh_failure(mesh):
-        say(job, f"not started: {before}")
-        with alone(folder):
-            record.write_run(out, job, origin, record.Outcome(failure=before))
-            checkpoint.remove(folder)
+        not_started(job, out, origin, before)
         return
     guidance = load_guidance(
         located(job.prior), bank=bank, prompt=job.prompt, device=device, text_cache=text_cache
@@ -119,7 +119,11 @@ def optimize(
     conditions = embed_conditions(guidance, job.prompt, job.settings)
     coefficients = distill.METHODS[job.method].make(**job.method_settings)
     problem = Problem(job, guidance, conditions, coefficients)
-    run = start_run(problem, device, init_from, mesh)
+    try:
+        run = start_run(problem, device, init_from, mesh)
+    except SceneFailure as error:
+        not_started(job, out, origin, str(error))
+        return
     with alone(folder):
         failure, step = advance(run, problem, folder, log, digest([job.key(), origin.inputs]))
         outcome = record.Outcome(
@@ -132,6 +136,14 @@ def optimize(
         )
         record.write_run(out, job, origin, outcome)
         checkpoint.remove(folder)
+
+
+def not_started(job: Job, out: Path, origin: record.Origin, reason: str) -> None:
+    """The run folder says why; checkpoints of a time when the run could start are gone."""
+    say(job, f"not started: {reason}")
+    with alone(out / "checkpoint"):
+        record.write_run(out, job, origin, record.Outcome(failure=reason))
+        checkpoint.remove(out / "checkpoint")
 
 
 def advance(
@@ -149,7 +161,7 @@ def advance(
     for step in range(start, steps):
         try:
             trace.append(log, one_step(step, run, problem))
-        except ScientificFailure as error:
+        except (ScientificFailure, SceneFailure) as error:
             say(job, f"failed at step {step}: {error}")
             return str(error), step
         run.seconds = before + time.perf_counter() - clock

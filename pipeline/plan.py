@@ -1,7 +1,7 @@
 """The runs that a preset asks for, one run folder a line: what tables and pages show, and no other.
 
     python -m pipeline.plan --preset mini --shown geometry
-    python -m pipeline.plan --preset mini --shown geometry.nerf --out results/mini/lists/geometry.nerf.txt
+    python -m pipeline.plan --preset mini --shown geometry.nerf --out geometry.nerf.txt
 
 Folders of prompts, seeds or columns that the preset no longer has may still lie under runs/; they
 are not listed. `geometry` lists where each column ends, `geometry.nerf` that stage's runs.

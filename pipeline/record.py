@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import (
     SCHEMA_VERSION,
     TABLES,
+    digest,
     load_safetensors,
     read_json,
     safetensors_bytes,
@@ -108,11 +109,15 @@ def device_name(device: str) -> str:
 def checksums(
     bank: Path | None, init_from: Path | None, mesh: Path | None = None
 ) -> dict[str, str]:
-    """The sha256 of every file of the bank, of the scene and the mesh that a run starts from."""
+    """The sha256 of every file of the bank, of the scene (and its settings) and the mesh that a run
+    starts from.
+    """
     files = of_folder(bank) if bank else {}
     found = {f"bank/{name}": value for name, value in files.items()}
     if init_from is not None:
         found["init_from/scene.safetensors"] = sha256(init_from / "scene.safetensors")
+        settings = read_json(init_from / "run.json")["settings"]  # they say what the numbers mean
+        found["init_from/settings"] = digest(settings)
     if mesh is not None:
         found["mesh/mesh.safetensors"] = sha256(mesh / "mesh.safetensors")
     return found

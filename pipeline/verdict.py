@@ -1,7 +1,7 @@
 """Says which runs failed scientifically; the last word of a workflow, after its pages.
 
     python -m pipeline.verdict --runs DIR ... --out results/mini/verdict.txt
-    python -m pipeline.verdict --runs @results/mini/lists/geometry.txt --out results/mini/verdict.txt
+    python -m pipeline.verdict --runs @results/mini/lists/geometry.txt --out verdict.txt
 
 @FILE stands for the folders in FILE, one a line. Writes the file and exits 0 when none failed; else
 prints each failed run with its reason and exits 1, leaving no file, so that the next call says it

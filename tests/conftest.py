@@ -48,6 +48,9 @@ def tiny_bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_preset() -> dict[str, Any]:
     """The smoke preset made smaller: 12 steps at 16 pixels, a checkpoint every 4, 3 columns."""
     preset = yaml.safe_load((config.PRESETS / "smoke.yaml").read_text(encoding="utf-8"))
+    preset["tasks"] = {"geometry": preset["tasks"]["geometry"] | {"chain": ["nerf"]}}
+    preset["stages"] = {"nerf": preset["stages"]["nerf"]}
+    preset["priors"] = {"mixture": preset["priors"]["mixture"]}
     preset["world"] |= {"size": SIZE, "count": RENDERS, "count_others": RENDERS, "seed": 1}
     preset["priors"]["mixture"] |= {"own_count": 20, "others_per_caption": 3}
     stage = preset["stages"]["nerf"]

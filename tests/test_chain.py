@@ -18,7 +18,8 @@ Stage = Callable[..., Path]
 @pytest.fixture
 def stage(presets: Any, tiny: dict[str, Any], tiny_bank: Path, tmp_path: Path, program: Any) -> Any:
     """Runs one stage of the chain nerf -> refine as the workflow does; returns its folder."""
-    two = copy.deepcopy(tiny) | {"chain": ["nerf", "refine"]}
+    two = copy.deepcopy(tiny)
+    two["tasks"]["geometry"]["chain"] = ["nerf", "refine"]
     two["stages"]["refine"] = copy.deepcopy(two["stages"]["nerf"])
     two["columns"]["csd_neg"]["overrides"] = {"gradient_weight": 1e300}  # beyond single precision
     presets("two", two)

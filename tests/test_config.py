@@ -10,9 +10,8 @@ from conftest import RED_CAR
 
 from methods.distill import METHODS
 from methods.weights import WEIGHTS
-from pipeline import config, texts
+from pipeline import config, recipes
 from pipeline.config import ConfigError
-from pipeline.guidance.load import PRIORS
 from prompts.load import PromptError, load_set
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _keys(value: object, prefix: str = "") -> set[str]:
     """Dotted paths of the keys that every preset shares; names of its own choice end a path."""
-    free = ("columns", "sweeps", "variants", "stages", "priors")
+    free = ("tasks", "columns", "sweeps", "variants", "stages", "priors")
     if not isinstance(value, dict):
         return set()
     found = set()
@@ -35,13 +34,14 @@ def _keys(value: object, prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("name", config.preset_names())
 def test_every_preset_loads_and_every_job_resolves(name):
     preset = config.load_preset(name)
-    for column in config.columns(preset):
-        for stage in preset["chain"]:
-            for prompt in config.prompts(preset, config.task(preset))[:2]:
+    for task, column, chain in recipes.chains(preset):
+        for stage in chain:
+            for prompt in recipes.prompts(preset, task)[:2]:
                 job = config.job(
                     name, column=column, stage=stage, prompt_id=prompt.prompt_id, seed=0
                 )
-                assert (job.prompt, job.column, job.stage) == (prompt.text, column, stage)
+                assert (job.task, job.prompt) == (task, prompt.text)
+                assert (job.column, job.stage) == (column, stage)
                 METHODS[job.method].make(**job.method_settings)
                 assert job.settings["weight"] in WEIGHTS
 
@@ -63,8 +63,10 @@ def test_a_preset_lacking_any_one_key_is_refused(name):
     preset = config.load_preset(name)
     assert validator.is_valid(preset)
     stage = next(iter(preset["stages"]))
+    task = recipes.tasks(preset)[0]
     of_stage = {f"stages.{stage}.{key}" for key in preset["stages"][stage]}
-    for path in sorted(_keys(preset) | of_stage):
+    of_task = {f"tasks.{task}.{key}" for key in preset["tasks"][task]}
+    for path in sorted(_keys(preset) | of_stage | of_task):
         broken = copy.deepcopy(preset)
         *parents, last = path.split(".")
         inner = broken
@@ -74,61 +76,6 @@ def test_a_preset_lacking_any_one_key_is_refused(name):
         assert not validator.is_valid(broken), path
 
 
-def test_the_schema_names_the_priors_that_the_loader_knows():
-    schema = yaml.safe_load((ROOT / "presets" / "schema.yaml").read_text())
-    kinds = schema["properties"]["priors"]["additionalProperties"]["properties"]["kind"]["enum"]
-    assert set(PRIORS) == set(kinds)
-
-
-def test_a_preset_runs_under_any_of_its_priors():
-    """`mini+learned`: every stage under that prior, with the settings that go with it."""
-    plain, other = config.load_preset("mini"), config.load_preset("mini+learned")
-    assert plain["stages"]["nerf"]["prior"] == "mixture"
-    assert other["stages"]["nerf"]["prior"] == "learned"
-    wanted = {"column": "vsd", "stage": "nerf", "prompt_id": RED_CAR, "seed": 0}
-    found = {name: config.job(name, **wanted) for name in ("mini", "mini+learned")}
-    assert found["mini+learned"].prior["kind"] == "deepfloyd"
-    assert found["mini+learned"].settings["particle"]["kind"] == "lora"
-    assert found["mini"].settings["particle"]["kind"] == "residual"
-    assert "overrides" not in found["mini+learned"].prior
-    assert found["mini"].key() != found["mini+learned"].key()
-
-
-def test_guidance_is_chosen_by_name():
-    assert config.with_guidance("mini", None) == "mini"
-    assert config.with_guidance("mini", "mixture") == "mini"
-    assert config.with_guidance("mini", "learned") == "mini+learned"
-    with pytest.raises(ConfigError, match=r"guidance=imagen: .* priors mixture, learned"):
-        config.with_guidance("mini", "imagen")
-    with pytest.raises(ConfigError, match="no prior 'imagen'; known: mixture, learned"):
-        config.load_preset("mini+imagen")
-
-
-def test_folders_of_priors_start_at_the_repository():
-    spec = {"path": "a/b", "controlnets": [{"path": "/c"}, {"hub": ["d/e"]}]}
-    found = config.located(spec)
-    assert found["path"] == str(ROOT / "a/b")
-    assert found["controlnets"] == [{"path": "/c"}, {"hub": ["d/e"]}]
-    assert spec["path"] == "a/b"
-
-
-def test_a_column_may_override_what_its_prior_brings():
-    preset = config.load_preset("mini+learned")
-    preset["columns"]["vsd"]["overrides"] = {"particle.width": 3}
-    path = ROOT / "presets" / "mini.yaml"
-    settings, _ = config._resolve(preset, preset["columns"]["vsd"], "nerf", (), path)
-    assert settings["particle"] == {"kind": "lora", "width": 3, "learning_rate": 0.001}
-
-
-def test_learned_priors_are_put_the_texts_that_the_runs_embed():
-    assert texts.learned_priors("mini", config.load_preset("mini")) == []
-    preset = config.load_preset("mini+learned")
-    assert texts.learned_priors("mini+learned", preset) == ["learned"]
-    found = texts.texts("mini+learned", preset, "learned")
-    assert len(found) == 6 * 3 + 2
-    assert {"", "a red car, side view", preset["stages"]["nerf"]["negative_prompt"]} <= set(found)
-
-
 def test_unknown_names_are_refused_with_what_there_is(presets, tiny):
     name = presets("tiny", tiny)
     good = {"column": "csd", "stage": "nerf", "prompt_id": RED_CAR, "seed": 0}
@@ -136,7 +83,7 @@ def test_unknown_names_are_refused_with_what_there_is(presets, tiny):
         config.job("large", **good)
     with pytest.raises(ConfigError, match=r"no column 'cds'; there are csd, csd_neg, vsd"):
         config.job(name, **{**good, "column": "cds"})
-    with pytest.raises(ConfigError, match=r"no stage 'mesh' in the chain nerf"):
+    with pytest.raises(ConfigError, match=r"no stage 'mesh' of column csd; it takes nerf"):
         config.job(name, **{**good, "stage": "mesh"})
     with pytest.raises(ConfigError, match=r"no prompt 'a-dog-00000000' in toy6"):
         config.job(name, **{**good, "prompt_id": "a-dog-00000000"})
@@ -146,9 +93,9 @@ def test_unknown_names_are_refused_with_what_there_is(presets, tiny):
 
 
 def test_an_unknown_prompt_set_names_the_known_ones(presets, tiny):
-    for key in ("geometry", "candidates", "strict_extra"):
+    for key in ("prompts", "candidates", "strict_extra"):
         preset = copy.deepcopy(tiny)
-        preset["prompts"][key] = "toy7"
+        preset["tasks"]["geometry"][key] = "toy7"
         with pytest.raises(PromptError, match=r"toy7.*toy6"):
             config.load_preset(presets("broken", preset))
 
@@ -168,7 +115,15 @@ def test_yaml_that_is_no_preset_is_refused(presets, text):
 
 
 WRONG = [
-    (("variants",), {"directional": {"stepz": 3}}, r"override 'stepz' names no key"),
+    (("variants",), {"directional": {"nerf": {"stepz": 3}}}, r"override 'stepz' names no key"),
+    (
+        ("variants",),
+        {"directional": {"nurf": {"steps": 3}}},
+        r"directional: there is no stage",
+    ),
+    (("columns", "csd", "stages"), {"mesh": {"settings": {}}}, r"csd: there is no stage mesh"),
+    (("columns", "csd", "stages"), {"nerf": {"method": "sds"}}, r"'settings' is a dependency"),
+    (("columns", "csd", "chains"), {"geometry": ["mesh"]}, r"chain names stage 'mesh', but"),
     (("stages", "nerf", "steps"), "500", r"stages\.nerf\.steps: '500' is not of type 'integer'"),
     (("stages", "nerf", "steps"), 0, r"stages\.nerf\.steps"),
     (("stages", "nerf", "cameras", "azimuth"), [0], r"stages\.nerf\.cameras\.azimuth"),
@@ -180,7 +135,11 @@ WRONG = [
     (("columns", "csd", "overrides"), {"stepz": 3}, r"override 'stepz' names no key"),
     (("columns", "csd", "overrides"), {"steps": "3"}, r"steps: '3' is not of type 'integer'"),
     (("columns", "csd", "overrides"), {"steps.x": 3}, r"override 'steps\.x' names no key"),
-    (("chain",), ["nerf", "mesh"], r"chain names stage 'mesh', but stages does not hold it"),
+    (
+        ("tasks", "geometry", "chain"),
+        ["nerf", "mesh"],
+        r"chain names stage 'mesh', but",
+    ),
     (("seeds",), [0, 0], r"seeds"),
     (("device",), "gpu", r"device: 'gpu' is not one of"),
     (("evaluation", "clip"), "ViT-B-32", r"evaluation\.clip"),
@@ -210,7 +169,7 @@ WRONG = [
         {"method": "dds", "settings": {"omega": 1.0}, "overrides": {}},
         r"column csd: dds compares with a source picture",
     ),
-    (("prompts", "strict_views"), ["front", "back"], r"strict_views: needs front, side and back"),
+    (("tasks", "geometry", "strict_views"), ["front", "back"], r"needs front, side and back"),
 ]
 
 
@@ -225,39 +184,15 @@ def test_a_wrong_value_is_named_with_its_file_and_key(presets, tiny, path, value
         config.load_preset(presets("broken", preset))
 
 
-def test_sweeps_become_columns_after_the_others(presets, tiny):
-    preset = copy.deepcopy(tiny)
-    preset["sweeps"] = {
-        "omega": {"column": "vsd", "key": "method.omega", "values": [0, 7.5]},
-        "rate": {"column": "csd", "key": "optimizer.grid", "values": [0.5]},
-        "null": {"column": "csd", "key": "priors.mixture.null_prompt", "values": ["heldout"]},
-    }
-    name = presets("swept", preset)
-    columns = config.columns(config.load_preset(name))
-    assert list(columns) == [
-        *("csd", "csd_neg", "vsd"),
-        *("vsd-omega-0", "vsd-omega-7.5", "csd-rate-0.5", "csd-null-heldout"),
-    ]
-
-    def job(column: str) -> config.Job:
-        return config.job(name, column=column, stage="nerf", prompt_id=RED_CAR, seed=0)
-
-    assert job("vsd-omega-7.5").method_settings == {"omega": 7.5}
-    assert job("vsd").method_settings == {"omega": 6.5}
-    assert job("csd-rate-0.5").settings["optimizer"]["grid"] == 0.5
-    assert job("csd-null-heldout").prior["null_prompt"] == "heldout"
-    assert job("csd").prior["null_prompt"] == preset["priors"]["mixture"]["null_prompt"]
-
-
 def test_overrides_of_tags_then_of_columns(presets, tiny):
     preset = copy.deepcopy(tiny)
     prompts = load_set("dreamfusion81").prompts[:20]
     tags = {prompt.prompt_id: prompt.tags for prompt in prompts}
     tag = "directional"
     assert 0 < sum(tag in prompt_tags for prompt_tags in tags.values()) < 20
-    preset["variants"] = {tag: {"steps": 7, "batch": 3}}
+    preset["variants"] = {tag: {"nerf": {"steps": 7, "batch": 3}}}
     preset["columns"]["csd"]["overrides"] = {"steps": 9}
-    preset["prompts"] |= {"geometry": "dreamfusion81", "limit": None}
+    preset["tasks"]["geometry"] |= {"prompts": "dreamfusion81", "limit": None}
     name = presets("varied", preset)
     for prompt_id, prompt_tags in tags.items():
         for column, steps in (("csd", 9), ("vsd", 7 if tag in prompt_tags else 12)):
@@ -266,19 +201,11 @@ def test_overrides_of_tags_then_of_columns(presets, tiny):
             assert job.settings["batch"] == (3 if tag in prompt_tags else 2)
 
 
-def test_limit_takes_the_first_prompts_of_the_set(presets, tiny):
-    preset = copy.deepcopy(tiny)
-    every = load_set("toy6").prompts
-    for limit in (1, 4, None, 99):
-        preset["prompts"]["limit"] = limit
-        assert config.prompts(preset, "geometry") == every[:limit]
-
-
 def _keys_of_jobs(name: str) -> dict[str, str]:
     preset = config.load_preset(name)
     return {
         column: config.job(name, column=column, stage="nerf", prompt_id=RED_CAR, seed=0).key()
-        for column in config.columns(preset)
+        for column in recipes.columns(preset)
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import RED_CAR
 
-from pipeline import checkpoint, config, observe, optimize, trace
+from pipeline import checkpoint, config, observe, optimize, recipes, trace
 from pipeline.artifacts import load_safetensors, read_json, read_table, sha256
 from pipeline.guidance.load import load_guidance
 from pipeline.run_state import Run, named_generator
@@ -438,9 +438,9 @@ def test_wrong_choices_are_named_in_one_line(presets, tiny, tiny_bank, tmp_path,
     outside["stages"]["nerf"]["negative_prompt"] = "blurry"
     presets("outside", outside)
     fluent = json.loads(json.dumps(tiny))
-    fluent["prompts"] |= {"geometry": "dreamfusion81", "limit": None}
+    fluent["tasks"]["geometry"] |= {"prompts": "dreamfusion81", "limit": None}
     presets("fluent", fluent)
-    corgi = next(p for p in config.prompts(config.load_preset("fluent"), "geometry"))
+    corgi = next(p for p in recipes.prompts(config.load_preset("fluent"), "geometry"))
     wrong = [
         ({"column": "cds"}, "no column 'cds'; there are csd, csd_neg, vsd"),
         ({"preset": "huge"}, "unknown preset 'huge'"),

@@ -14,35 +14,40 @@ from reports import gallery, records
 
 def test_a_preset_asks_for_each_column_prompt_and_seed_once(presets, tiny):
     preset = copy.deepcopy(tiny) | {"seeds": [0, 7]}
-    preset["prompts"]["limit"] = 2
+    preset["tasks"]["geometry"]["limit"] = 2
     preset["sweeps"] = {"omega": {"column": "vsd", "key": "method.omega", "values": [0]}}
     name = presets("many", preset)
-    folders = plan.run_folders(name, config.load_preset(name))
+    folders = plan.run_folders(name, config.load_preset(name), "geometry")
     assert len(set(folders)) == len(folders) == 4 * 2 * 2
     assert f"results/many/runs/geometry/vsd-omega-0/{RED_CAR}/seed7/nerf" in folders
-    own = plan.run_folders(name, preset, column="csd")
+    own = plan.run_folders(name, preset, "geometry", column="csd")
     assert own == [folder for folder in folders if "/csd/" in folder]
 
 
-def test_the_program_lists_the_chains_last_stage(presets, tiny, program, tmp_path, capsys):
-    two = copy.deepcopy(tiny) | {"chain": ["nerf", "refine"]}
+def test_the_program_lists_where_columns_end_and_each_stage_that_is_gone_on_from(
+    presets, tiny, program, tmp_path, capsys
+):
+    two = copy.deepcopy(tiny)
+    two["tasks"]["geometry"] |= {"chain": ["nerf", "refine"], "limit": 1}
     two["stages"]["refine"] = copy.deepcopy(two["stages"]["nerf"])
+    two["columns"]["vsd"]["chains"] = {"geometry": ["nerf"]}
     presets("two", two)
-    out = tmp_path / "runs.txt"
-    assert program("pipeline.plan", "--preset", "two", "--out", out) == 0
+    out = tmp_path / "geometry.txt"
+    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry", "--out", out) == 0
     lines = out.read_text().splitlines()
-    assert lines == plan.run_folders("two", two)
-    assert all(line.endswith("/refine") for line in lines)
-    assert program("pipeline.plan", "--preset", "two", "--stage", "nerf") == 0
+    assert lines == plan.run_folders("two", two, "geometry")
+    assert [line.rpartition("/")[2] for line in lines] == ["refine", "refine", "nerf"]
+    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry.nerf") == 0
     assert capsys.readouterr().out.splitlines() == [x.replace("refine", "nerf") for x in lines]
-    assert program("pipeline.plan", "--preset", "two", "--stage", "mesh") == 1
-    assert "no stage 'mesh' in the chain nerf, refine" in capsys.readouterr().err
+    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry.refine") == 1
+    known = "it shows geometry, geometry.nerf"
+    assert f"two shows no 'geometry.refine'; {known}" in capsys.readouterr().err
 
 
 def test_a_prompt_without_a_rank_is_refused(tiny):
     preset = copy.deepcopy(tiny)
     plan.check_candidates(preset)
-    preset["prompts"] |= {"geometry": "dreamfusion81", "limit": 2}
+    preset["tasks"]["geometry"] |= {"prompts": "dreamfusion81", "limit": 2}
     with pytest.raises(config.ConfigError, match=r"of dreamfusion81 is not in toy81 \(2 in all\)"):
         plan.check_candidates(preset)
 

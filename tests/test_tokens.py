@@ -75,7 +75,7 @@ def test_an_encoder_that_is_not_here_cannot_be_asked_and_one_that_is_none_is_ref
 @pytest.mark.parametrize("preset", config.preset_names())
 def test_every_presets_captions_fit_its_encoder(preset):
     spec = config.load_preset(preset)
-    texts = candidates.plain(spec["prompts"]["candidates"])
+    texts = candidates.plain(spec["tasks"]["geometry"]["candidates"])
     tokens.check_captions(texts, clip=spec["evaluation"]["clip"])
 
 

@@ -13,7 +13,7 @@ import yaml
 from conftest import RED_CAR
 from workflow_runs import ROOT, checkout, snakemake
 
-from pipeline import config, doctor
+from pipeline import config, doctor, recipes
 from pipeline.artifacts import write_json
 from pipeline.guidance.load import PRIORS
 from pipeline.locks import held_workdir
@@ -33,10 +33,12 @@ def test_every_preset_plans(preset, tmp_path):
     done = snakemake(ROOT, tmp_path, preset, "-n")
     assert done.returncode == 0, done.stdout[-3000:]
     spec = config.load_preset(preset)
-    prompts = config.prompts(spec, config.task(spec))
-    runs = len(config.columns(spec)) * len(prompts) * len(spec["seeds"])
+    runs = sum(
+        len(chain) * len(recipes.prompts(spec, task)) * len(spec["seeds"])
+        for task, _, chain in recipes.chains(spec)
+    )
     planned = _planned(done.stdout)
-    assert planned["optimize"] == planned["views"] == runs * len(spec["chain"])
+    assert planned["optimize"] == planned["views"] == runs
     assert {"embed", "score", "gallery", "verdict"} <= set(planned)
     assert not (tmp_path / "results").exists()
 
@@ -117,8 +119,8 @@ def _asking_for(source: Path, prompts: list[str], name: str = "odd") -> None:
     text = yaml.safe_dump(fields | {"prompts": prompts}, allow_unicode=True)
     (source / "prompts" / "sets" / f"{name}.yaml").write_text(text, encoding="utf-8")
     preset = yaml.safe_load((source / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
-    preset["prompts"] |= {"geometry": name, "candidates": name, "limit": None}
-    preset["prompts"] |= {"strict_views": [], "strict_extra": None}
+    task = {"prompts": name, "limit": None, "chain": ["nerf"], "candidates": name}
+    preset["tasks"] = {"geometry": task | {"strict_views": [], "strict_extra": None}}
     preset["evaluation"]["clip"] = "ViT-B-32-quickgelu:openai"  # the toy encoder knows few words
     (source / "presets" / f"{name}.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
 
@@ -315,4 +317,4 @@ def test_the_verdict_names_failures_and_leaves_no_file(tmp_path, program, capsys
 def test_the_miniature_is_four_columns_by_six_prompts():
     preset = config.load_preset("mini")
     assert list(preset["columns"]) == ["sds", "csd", "csd_neg", "vsd"]
-    assert config.prompts(preset, "geometry") == load_set("toy6").prompts
+    assert recipes.prompts(preset, "geometry") == load_set("toy6").prompts
