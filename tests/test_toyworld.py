@@ -1,14 +1,11 @@
-"""The toy world: solids, renderer, objects, bank and truth files."""
+"""The toy world: solids, renderer, objects, cameras."""
 
-import json
 import math
 
 import pytest
 import torch
 
-from pipeline.artifacts import load_safetensors, read_json
 from pipeline.cameras import CameraRanges, orbit, rays
-from pipeline.toyworld import bank, truth
 from pipeline.toyworld.degrade import DEGRADE
 from pipeline.toyworld.objects import build
 from pipeline.toyworld.parts import RADIUS, part, surface, turn
@@ -24,22 +21,14 @@ from pipeline.toyworld.vocabulary import (
 )
 from pipeline.toyworld.world import (
     chosen_cameras,
-    composed,
     covering_cameras,
     drawn,
     instances,
-    main_colour,
     seeded,
 )
 from prompts.load import load_set
 from prompts.views import VIEW_WORDS
 
-CAMERA = {
-    "azimuth": [-180, 180],
-    "elevation": [-10, 45],
-    "distance": [2.8, 3.2],
-    "fovy": [40, 40],
-}
 RANGES = CameraRanges((-180, 180), (-10, 45), (2.8, 3.2), (40, 40))
 
 
@@ -262,56 +251,6 @@ def test_words_agree_with_the_prompt_sets():
     assert tuple(DEGRADE) == DEGRADATIONS
 
 
-def run_bank(out, *extra):
-    settings = ["--size", "16", "--seed", "4", "--diversity", "1", "--camera", json.dumps(CAMERA)]
-    bank.main([*settings, "--out", str(out), *extra])
-    return out
-
-
-def test_bank_file_holds_the_renders_to_half_a_level(tmp_path):
-    file = run_bank(tmp_path / "duck.safetensors", "--shape", "duck", "--count", "20")
-    tensors, metadata = load_safetensors(file)
-    assert metadata["schema_version"].startswith("1.")
-    assert tensors["base"].shape == (20, 4, 16, 16)
-    assert tensors["base"].dtype == tensors["tint"].dtype == torch.uint8
-    assert tensors["instance"].tolist() == [k % 16 for k in range(20)]
-    cameras = orbit(*(tensors[k] for k in ("azimuth_deg", "elevation_deg", "distance", "fovy_deg")))
-    objects = instances("duck", seed=4, diversity=1.0)
-    layers, shade = drawn(objects, tensors["instance"].long(), cameras, 16)
-    direct = compose(layers, main_colour("pink", shade))
-    # base and tint are each rounded to 1/255; degrees to radians and back may move a ray by 1e-6
-    error = (composed(tensors, "pink") - direct).abs()
-    assert error.median() <= 1 / 255
-    assert (error > 1.01 / 255).float().mean() < 0.01
-    assert ((tensors["azimuth_deg"] >= -180) & (tensors["azimuth_deg"] <= 180)).all()
-
-
-def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path):
-    def tensors(name, *extra):
-        file = run_bank(tmp_path / name, "--shape", "car", "--count", "9", *extra)
-        return load_safetensors(file)[0]
-
-    one, two = tensors("a.safetensors"), tensors("b.safetensors")
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    other = tensors("c.safetensors", "--seed", "5")
-    assert not torch.equal(one["base"], other["base"])
-    assert not torch.equal(one["azimuth_deg"], other["azimuth_deg"])
-
-
-def test_degraded_bank_is_balanced_and_indexed(tmp_path):
-    file = run_bank(tmp_path / "degraded.safetensors", "--degraded", "--count", "405")
-    tensors, _ = load_safetensors(file)
-    assert tensors["rgba"].shape == (405, 4, 16, 16)
-    assert tensors["rgba"].dtype == torch.float16
-    cases = torch.stack([tensors[k] for k in ("shape", "colour", "kind")], -1)
-    assert len(cases.unique(dim=0)) == 9 * 9 * 5
-    noisy = tensors["rgba"][tensors["kind"] == DEGRADATIONS.index("noisy")]
-    assert noisy.min() < 0
-    rest = tensors["rgba"][tensors["kind"] != DEGRADATIONS.index("noisy")]
-    assert rest.min() >= 0
-    assert rest.max() <= 1
-
-
 @pytest.mark.parametrize("size", [32, 33])
 def test_each_fault_is_visible_and_unlike_the_others(size):
     objects = instances("car", seed=0, diversity=0.0)
@@ -330,39 +269,6 @@ def test_each_fault_is_visible_and_unlike_the_others(size):
         for b in range(a):
             # root mean square over the picture: a change of 0.3 on a tenth of it is 0.1
             assert (lots[a] - lots[b]).square().mean((1, 2, 3)).sqrt().min() > 0.05
-
-
-def test_world_file_lists_what_the_integers_mean(tmp_path):
-    counts = {"car": 9, "degraded": 405}
-    file = run_bank(tmp_path / "world.json", "--world", "--counts", json.dumps(counts))
-    world = read_json(file)
-    assert world["shapes"] == list(SHAPES)
-    assert world["degradations"] == list(DEGRADATIONS)
-    assert world["colours"]["red"] == list(COLOURS["red"])
-    assert world["counts"] == counts
-    assert world["camera"] == CAMERA
-
-
-@pytest.mark.parametrize("arguments", [["--shape", "lamp"], ["--shape", "car"], []])
-def test_bank_program_refuses_bad_calls(tmp_path, arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        run_bank(tmp_path / "x.safetensors", *arguments)
-    assert stopped.value.code == 2
-    assert "error" in capsys.readouterr().err
-
-
-def test_truth_holds_the_banks_instances_from_the_four_views(tmp_path):
-    file = tmp_path / "house.safetensors"
-    options = ["--shape", "house", "--size", "24", "--seed", "4", "--diversity", "1"]
-    truth.main([*options, "--out", str(file)])
-    tensors, _ = load_safetensors(file)
-    assert tensors["base"].shape == (16, 5, 4, 4, 24, 24)
-    assert tensors["tint"].shape == (16, 5, 4, 1, 24, 24)
-    objects = instances("house", seed=4, diversity=1.0)
-    layers, _ = drawn(objects, torch.tensor([7, 7]), orbit([5.0, 185.0], 15.0, 3.0, 40.0), 24)
-    stored = tensors["base"][7, 3, [0, 2], 3:].float() / 255  # offset +5; front, back
-    torch.testing.assert_close(stored, layers.alpha, atol=0.51 / 255, rtol=0)
-    torch.testing.assert_close(tensors["shade"], objects.shade)
 
 
 def test_chosen_cameras_are_the_ones_at_those_places():

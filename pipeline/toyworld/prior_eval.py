@@ -26,7 +26,6 @@ from pipeline.toyworld import clip_eval, prior_card, prior_nets, sampling
 from pipeline.toyworld.prior_data import RANGES, Pool, batch, pool
 from pipeline.toyworld.render import geometry, over
 from pipeline.toyworld.train_controlnet import control_images
-from pipeline.toyworld.train_pixel import WEIGHTS
 from pipeline.toyworld.vocabulary import COLOURS, DEGRADATIONS, DIRECTIONAL, SHAPES, caption
 from pipeline.toyworld.world import covering_cameras, drawn, instances, main_colour, seeded
 
@@ -38,6 +37,7 @@ BLOBS = [caption(None, c) for c in COLOURS]
 # stronger guidance overshoots: these priors know their captions, and at omega 3 colours invert
 OMEGA, STEPS = 1.0, 20
 DIFFERS = 0.07  # from the background's grey, in any channel: part of the silhouette
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 Images = Float[Tensor, "n 3 s s"]
 
 
@@ -199,11 +199,11 @@ def evaluate(weights: Path, name: str, *, seed: int, times: int) -> dict[str, An
 
 
 MODELS = {  # name: (folder, file of weights)
-    "toy_pixel": ("toy_pixel", f"unet/{WEIGHTS['unet']}"),
-    "toy_autoencoder": ("toy_latent/vae", WEIGHTS["vae"]),
-    "toy_latent": ("toy_latent", f"unet/{WEIGHTS['unet']}"),
-    "toy_controlnet_depth": ("toy_controlnet_depth", WEIGHTS["controlnet"]),
-    "toy_controlnet_canny": ("toy_controlnet_canny", WEIGHTS["controlnet"]),
+    "toy_pixel": ("toy_pixel", f"unet/{WEIGHTS}"),
+    "toy_autoencoder": ("toy_latent/vae", WEIGHTS),
+    "toy_latent": ("toy_latent", f"unet/{WEIGHTS}"),
+    "toy_controlnet_depth": ("toy_controlnet_depth", WEIGHTS),
+    "toy_controlnet_canny": ("toy_controlnet_canny", WEIGHTS),
 }
 
 

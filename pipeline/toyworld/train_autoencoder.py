@@ -8,20 +8,17 @@ texture that would have to be invented). The scaling factor brings latents to un
 Goes on from DIR/checkpoint when there is one.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.artifacts import exit_status, write_json
+from pipeline.artifacts import exit_status
 from pipeline.toyworld import prior_nets, training
 from pipeline.toyworld.prior_data import Pool, batch, pool
-from pipeline.toyworld.train_pixel import WEIGHTS
-from pipeline.toyworld.training import Settings, Trainer
+from pipeline.toyworld.training import Job, Settings
 from pipeline.toyworld.world import seeded
 
 SIZE = 64
@@ -55,46 +52,30 @@ def scaling_factor(vae: torch.nn.Module, pictures: Pool, device: str) -> float:
     return round(float(1 / latents.std()), 5)
 
 
-def train(out: Path, settings: Settings, *, init: Path | None, device: str, every: int) -> Path:
-    """The folder of the trained autoencoder."""
-    vae = prior_nets.autoencoder(settings.seed)
-    if init is not None:
-        training.start_from(vae, init / WEIGHTS["vae"])
-    trainer = Trainer(dict(vae.to(device).named_parameters()), settings, f"{WORDS} {SIZE}")
-    checkpoint = out / "checkpoint" / "state.safetensors"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    pictures = pool(settings.pool, seed=settings.seed, size=SIZE)
+def train(job: Job) -> None:
+    """`job.out` is the folder of the trained autoencoder."""
+    vae = prior_nets.autoencoder(job.settings.seed)
+    trainer = training.begin(job, {".": vae}, f"{WORDS} {SIZE}")
+    pictures = pool(job.settings.pool, seed=job.settings.seed, size=SIZE)
 
     def loss(generator: torch.Generator) -> Tensor:
-        x = (2 * batch(pictures, settings.batch, generator).rgb - 1).to(device)
+        x = (2 * batch(pictures, job.settings.batch, generator).rgb - 1).to(job.device)
         posterior = vae.encode(x).latent_dist  # type: ignore[operator]
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(job.device)
         found = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]  # type: ignore[operator]
         return reconstruction(found, x) + KL_WEIGHT * posterior.kl().mean()
 
-    curve = training.run(trainer, loss, checkpoint, words=WORDS, every=every)
-    trainer.use_average()
-    vae.register_to_config(scaling_factor=scaling_factor(vae, pictures, device))  # type: ignore[operator]
-    prior_nets.save_model(vae, out)
-    write_json(out / "training.json", training.record(trainer, curve, {"size": SIZE}))
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
-    return out
+    curve = training.run(trainer, loss, job, words=WORDS)
+    vae.register_to_config(scaling_factor=scaling_factor(vae, pictures, job.device))  # type: ignore[operator]
+    prior_nets.save_model(vae, job.out)
+    training.end(job, trainer, curve, {"size": SIZE})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the module's docstring says."""
-    options = training.parser((__doc__ or "").splitlines()[0], DEFAULTS).parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    found = train(
-        options.out,
-        training.settings_of(options, DEFAULTS),
-        init=options.init,
-        device=options.device,
-        every=options.every,
-    )
-    print(f"wrote {found}")
+    parser = training.parser(__doc__, DEFAULTS)
+    training.program(train, parser.parse_args(arguments), DEFAULTS)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, ValueError, FloatingPointError))
+    sys.exit(exit_status(main, ValueError, OSError, FloatingPointError))

@@ -8,7 +8,6 @@ captions are empty, so that the control must speak for itself. Goes on from DIR/
 there is one.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pipeline.artifacts import exit_status, write_json
+from pipeline.artifacts import exit_status
 from pipeline.controls import canny
 from pipeline.toyworld import prior_nets, training
 from pipeline.toyworld.prior_data import Pool, pool
 from pipeline.toyworld.train_autoencoder import SIZE
 from pipeline.toyworld.train_latent import encoded
-from pipeline.toyworld.train_pixel import WEIGHTS, v_target
-from pipeline.toyworld.training import Settings, Trainer
+from pipeline.toyworld.training import Job, Settings
 
 # of a 64-pixel normal map: no blur, which would be a twelfth of the picture
 CANNY = {"blur": 1, "low": 50.0, "high": 100.0}
@@ -42,54 +40,33 @@ def control_images(pictures: Pool, index: Tensor, image: str) -> Tensor:
     return one.expand(-1, 3, -1, -1)
 
 
-def train(
-    out: Path,
-    settings: Settings,
-    *,
-    image: str,
-    model: Path,
-    draws: int,
-    init: Path | None,
-    device: str,
-    every: int,
-) -> Path:
-    """The folder of the trained ControlNet."""
+def train(job: Job, *, image: str, model: Path, draws: int) -> None:
+    """`job.out` is the folder of the trained ControlNet; `draws` pictures are encoded."""
     frozen = ("unet", "vae", "text_encoder")
-    unet, vae, encoder = (prior_nets.pretrained(kind, model / kind, device) for kind in frozen)
-    net = prior_nets.controlnet(unet, settings.seed)
-    if init is not None:
-        training.start_from(net, init / WEIGHTS["controlnet"])
+    unet, vae, encoder = (prior_nets.pretrained(kind, model / kind, job.device) for kind in frozen)
+    net = prior_nets.controlnet(unet, job.settings.seed).train().requires_grad_(True)
     words = f"toy control {image}"
-    trainer = Trainer(
-        dict(net.to(device).train().requires_grad_(True).named_parameters()), settings, words
-    )
-    checkpoint = out / "checkpoint" / "state.safetensors"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    pictures = pool(settings.pool, seed=settings.seed, size=SIZE, with_geometry=True)
+    trainer = training.begin(job, {".": net}, words)
+    pictures = pool(job.settings.pool, seed=job.settings.seed, size=SIZE, with_geometry=True)
     shares = {"degraded": 0.0, "no_caption": NO_CAPTION}
-    data = encoded(pictures, vae, draws, seed=settings.seed, device=device, **shares)
-    alphas_cumprod = prior_nets.scheduler(prior_nets.SCALED_LINEAR).alphas_cumprod.to(device)
+    data = encoded(pictures, vae, draws, seed=job.settings.seed, device=job.device, **shares)
+    alphas_cumprod = prior_nets.scheduler(prior_nets.SCALED_LINEAR).alphas_cumprod.to(job.device)
 
     def loss(generator: torch.Generator) -> Tensor:
-        pick = torch.randint(len(data.latents), (settings.batch,), generator=generator)
-        control = control_images(pictures, data.index[pick], image).to(device)
-        pick = pick.to(device)
-        t = training.stratified_times(settings.batch, generator).to(device)
+        pick = torch.randint(len(data.latents), (job.settings.batch,), generator=generator)
+        control = control_images(pictures, data.index[pick], image).to(job.device)
+        pick = pick.to(job.device)
+        t = training.stratified_times(job.settings.batch, generator).to(job.device)
         x0 = data.latents[pick]
-        noise = torch.randn(x0.shape, generator=generator).to(device)
-        x_t, v = v_target(x0, noise, alphas_cumprod[t])
+        noise = torch.randn(x0.shape, generator=generator).to(job.device)
+        x_t, v = training.v_target(x0, noise, alphas_cumprod[t])
         states = encoder(data.tokens[pick]).last_hidden_state
         found = controlled(unet, net, x_t, t, states, control)
         return (found - v).square().mean()
 
-    curve = training.run(trainer, loss, checkpoint, words=words, every=every)
-    trainer.use_average()
-    prior_nets.save_model(net, out)
-    said = {"image": image, "size": SIZE, "draws": draws}
-    write_json(out / "training.json", training.record(trainer, curve, said))
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
-    return out
+    curve = training.run(trainer, loss, job, words=words)
+    prior_nets.save_model(net, job.out)
+    training.end(job, trainer, curve, {"image": image, "size": SIZE, "draws": draws})
 
 
 def controlled(
@@ -109,23 +86,11 @@ def controlled(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the module's docstring says."""
-    parser = training.parser((__doc__ or "").splitlines()[0], DEFAULTS)
+    parser = training.parser(__doc__, DEFAULTS)
     parser.add_argument("--image", choices=("depth", "canny"), required=True)
     parser.add_argument("--model", type=Path, required=True, help="the folder of train_latent")
     parser.add_argument("--draws", type=int, default=DRAWS, help="pictures that are encoded")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    found = train(
-        options.out,
-        training.settings_of(options, DEFAULTS),
-        image=options.image,
-        model=options.model,
-        draws=options.draws,
-        init=options.init,
-        device=options.device,
-        every=options.every,
-    )
-    print(f"wrote {found}")
+    training.program(train, parser.parse_args(arguments), DEFAULTS)
 
 
 if __name__ == "__main__":

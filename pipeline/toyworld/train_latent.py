@@ -19,12 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module
 
-from pipeline.artifacts import exit_status, write_json
+from pipeline.artifacts import exit_status
 from pipeline.toyworld import prior_nets, training
 from pipeline.toyworld.prior_data import DEGRADED, NO_CAPTION, Pool, batch, pool
 from pipeline.toyworld.train_autoencoder import SIZE
-from pipeline.toyworld.train_pixel import WEIGHTS, v_target
-from pipeline.toyworld.training import Settings, Trainer
+from pipeline.toyworld.training import Job, Settings
 from pipeline.toyworld.world import seeded
 
 WIDTHS = (32, 64, 96)
@@ -75,78 +74,48 @@ def encoded(
     return Encoded(torch.cat(latents), tokens, torch.cat(places))
 
 
-def train(
-    out: Path,
-    settings: Settings,
-    *,
-    autoencoder: Path,
-    draws: int,
-    init: Path | None,
-    device: str,
-    every: int,
-) -> Path:
-    """The folder of the trained model."""
+def train(job: Job, *, autoencoder: Path, draws: int) -> None:
+    """`job.out` is the folder of the trained model; `draws` pictures are encoded."""
     if not (autoencoder / "training.json").is_file():
         raise ValueError(f"{autoencoder}: lacks training.json; finish train_autoencoder first")
-    vae = prior_nets.pretrained("vae", autoencoder, device)
+    vae = prior_nets.pretrained("vae", autoencoder, job.device)
     parts: dict[str, Module] = {
-        "unet": prior_nets.unet(settings.seed, size=SIZE // 4, channels=4, widths=WIDTHS),
-        "text_encoder": prior_nets.text_encoder(settings.seed),
+        "unet": prior_nets.unet(job.settings.seed, size=SIZE // 4, channels=4, widths=WIDTHS),
+        "text_encoder": prior_nets.text_encoder(job.settings.seed),
     }
-    if init is not None:
-        for name, module in parts.items():
-            training.start_from(module, init / name / WEIGHTS[name])
-    named = {f"{k}.{n}": p for k, m in parts.items() for n, p in m.to(device).named_parameters()}
-    trainer = Trainer(named, settings, f"{WORDS} {WIDTHS} {draws}")
-    checkpoint = out / "checkpoint" / "state.safetensors"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    pictures = pool(settings.pool, seed=settings.seed, size=SIZE)
-    data = encoded(pictures, vae, draws, seed=settings.seed, device=device)
+    trainer = training.begin(job, parts, f"{WORDS} {WIDTHS} {draws}")
+    pictures = pool(job.settings.pool, seed=job.settings.seed, size=SIZE)
+    data = encoded(pictures, vae, draws, seed=job.settings.seed, device=job.device)
     noising = prior_nets.scheduler(prior_nets.SCALED_LINEAR)
-    alphas_cumprod = noising.alphas_cumprod.to(device)
+    alphas_cumprod = noising.alphas_cumprod.to(job.device)
 
     def loss(generator: torch.Generator) -> Tensor:
-        pick = torch.randint(len(data.latents), (settings.batch,), generator=generator).to(device)
-        t = training.stratified_times(settings.batch, generator).to(device)
+        pick = torch.randint(len(data.latents), (job.settings.batch,), generator=generator)
+        pick = pick.to(job.device)
+        t = training.stratified_times(job.settings.batch, generator).to(job.device)
         x0 = data.latents[pick]
-        noise = torch.randn(x0.shape, generator=generator).to(device)
-        x_t, v = v_target(x0, noise, alphas_cumprod[t])
+        noise = torch.randn(x0.shape, generator=generator).to(job.device)
+        x_t, v = training.v_target(x0, noise, alphas_cumprod[t])
         states = parts["text_encoder"](data.tokens[pick]).last_hidden_state
         found = parts["unet"](x_t, t, states, return_dict=False)[0]
         return (found - v).square().mean()
 
-    curve = training.run(trainer, loss, checkpoint, words=WORDS, every=every)
-    trainer.use_average()
+    curve = training.run(trainer, loss, job, words=WORDS)
     for name, module in {**parts, "vae": vae}.items():
-        prior_nets.save_model(module, out / name)
-    noising.save_pretrained(out / "scheduler")
-    prior_nets.save_tokenizer(out / "tokenizer")
-    prior_nets.save_index(out, "StableDiffusionPipeline", PARTS)
-    shutil.copyfile(autoencoder / "training.json", out / "vae" / "training.json")
-    said = {"size": SIZE, "draws": draws}
-    write_json(out / "training.json", training.record(trainer, curve, said))
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)
-    return out
+        prior_nets.save_model(module, job.out / name)
+    noising.save_pretrained(job.out / "scheduler")
+    prior_nets.save_tokenizer(job.out / "tokenizer")
+    prior_nets.save_index(job.out, "StableDiffusionPipeline", PARTS)
+    shutil.copyfile(autoencoder / "training.json", job.out / "vae" / "training.json")
+    training.end(job, trainer, curve, {"size": SIZE, "draws": draws})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains as the module's docstring says."""
-    parser = training.parser((__doc__ or "").splitlines()[0], DEFAULTS)
+    parser = training.parser(__doc__, DEFAULTS)
     parser.add_argument("--autoencoder", type=Path, required=True, help="of train_autoencoder")
     parser.add_argument("--draws", type=int, default=DRAWS, help="pictures that are encoded")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    found = train(
-        options.out,
-        training.settings_of(options, DEFAULTS),
-        autoencoder=options.autoencoder,
-        draws=options.draws,
-        init=options.init,
-        device=options.device,
-        every=options.every,
-    )
-    print(f"wrote {found}")
+    training.program(train, parser.parse_args(arguments), DEFAULTS)
 
 
 if __name__ == "__main__":

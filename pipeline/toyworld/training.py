@@ -1,4 +1,7 @@
-"""What the training programs of the learned priors share: schedule, averaged weights, checkpoints.
+"""What the training programs of the learned priors share, from the command line to training.json.
+
+A program is its networks, its data and its loss: `begin`, `run`, `end`. A job that was interrupted
+goes on from OUT/checkpoint, which is removed when all is written.
 
 A step's batch and noise come from a generator that depends on the seed and the step only, so that
 an interrupted training that is resumed on the same device gives the same bits as one that was not.
@@ -7,10 +10,12 @@ The rate is held, then falls: a training whose rate still stands may be resumed 
 
 import argparse
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +25,7 @@ from pipeline.artifacts import digest, load_safetensors, read_json, save_safeten
 from pipeline.toyworld.world import seeded
 
 SAID_EVERY = 100  # steps between two lines of progress
+CHOSEN = ("seed", "steps", "batch", "pool", "learning_rate")  # settings that are options too
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,22 @@ class Settings:
     hold: float = 0.5  # share of the steps after which the rate falls
     weight_decay: float = 1e-3
     averaging: float = 0.999  # of the exponential moving average, reached after warm-up
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a training program: what decides the weights, where they go, on what they run."""
+
+    settings: Settings
+    out: Path
+    init: Path | None = None  # a trained folder of the same networks
+    device: str = "cpu"
+    every: int = 500  # steps between checkpoints
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of an unfinished training lies."""
+        return self.out / "checkpoint" / "state.safetensors"
 
 
 def rate(step: int, settings: Settings) -> float:
@@ -124,22 +146,40 @@ class Trainer:
                 p.copy_(self.average[name])
 
 
+def begin(job: Job, parts: Mapping[str, Module], words: str) -> Trainer:
+    """The trainer of `parts`, by their folders in `job.out`, at the step that the job has reached.
+
+    A first start takes the weights of `job.init`, if there is one. `words` name what else decides
+    the weights; a checkpoint made under others is refused.
+    """
+    if job.init is not None:
+        for folder, part in parts.items():
+            start_from(part, job.init / folder)
+    named = {
+        f"{folder}.{name}".lstrip("."): parameter
+        for folder, part in parts.items()
+        for name, parameter in part.to(job.device).named_parameters()
+    }
+    trainer = Trainer(named, job.settings, words)
+    if job.checkpoint.exists():
+        trainer.load(job.checkpoint)
+    return trainer
+
+
 def run(
-    trainer: Trainer,
-    loss: Callable[[torch.Generator], Tensor],
-    checkpoint: Path,
-    *,
-    words: str,
-    every: int,
+    trainer: Trainer, loss: Callable[[torch.Generator], Tensor], job: Job, *, words: str
 ) -> list[tuple[int, float]]:
-    """(step, mean loss since the last pair); checkpoint and `curve.json` are written as it goes."""
-    kept = checkpoint.with_name("curve.json")
+    """(step, mean loss since the last pair); afterwards the parameters are their averages.
+
+    Checkpoint and `curve.json` are written as it goes.
+    """
+    kept = job.checkpoint.with_name("curve.json")
     told = read_json(kept) if kept.exists() else []
     curve = [(step, value) for step, value in told if step <= trainer.step]
     total, count, began = 0.0, 0, time.monotonic()
-    first, steps = trainer.step, trainer.settings.steps
+    first, steps = trainer.step, job.settings.steps
     while trainer.step < steps:
-        generator = seeded(words, trainer.settings.seed, trainer.step)
+        generator = seeded(words, job.settings.seed, trainer.step)
         total, count = total + trainer.update(loss(generator)), count + 1
         if trainer.step % SAID_EVERY == 0 or trainer.step == steps:
             pace = (time.monotonic() - began) / (trainer.step - first)
@@ -150,10 +190,26 @@ def run(
                 flush=True,
             )
             total, count = 0.0, 0
-        if trainer.step % every == 0:
-            trainer.save(checkpoint)
+        if trainer.step % job.every == 0:
+            trainer.save(job.checkpoint)
             write_json(kept, curve)
+    trainer.use_average()
     return curve
+
+
+def end(
+    job: Job, trainer: Trainer, curve: list[tuple[int, float]], extra: Mapping[str, object]
+) -> None:
+    """training.json says how the weights came about, and the checkpoint is gone."""
+    record = {
+        **asdict(job.settings),
+        **extra,
+        "parameters": sum(p.numel() for p in trainer.named.values()),
+        "torch": torch.__version__,
+        "losses": [[step, round(value, 5)] for step, value in curve],
+    }
+    write_json(job.out / "training.json", record)
+    shutil.rmtree(job.checkpoint.parent, ignore_errors=True)
 
 
 def stratified_times(size: int, generator: torch.Generator, timesteps: int = 1000) -> Tensor:
@@ -162,50 +218,51 @@ def stratified_times(size: int, generator: torch.Generator, timesteps: int = 100
     return (unit * timesteps).long()[torch.randperm(size, generator=generator)]
 
 
-def start_from(module: Module, weights: Path) -> None:
-    """`module` holds the weights of a diffusers or transformers folder's safetensors file.
+def v_target(x0: Tensor, noise: Tensor, abar: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_t, v) at the given abar (b,), in [0, 1]; v = sqrt(abar) noise - sqrt(1 - abar) x0.
 
-    Raises ValueError when they are of another network.
+    Source: Salimans and Ho, arXiv 2202.00512, appendix D.
+    """
+    a, sigma = abar.sqrt()[:, None, None, None], (1 - abar).sqrt()[:, None, None, None]
+    return a * x0 + sigma * noise, a * noise - sigma * x0
+
+
+def start_from(module: Module, folder: Path) -> None:
+    """`module` holds the weights of a diffusers or transformers folder, its one safetensors file.
+
+    Raises ValueError when there is none, or when it is of another network.
     """
     from safetensors.torch import load_file
 
-    if not weights.is_file():
-        raise ValueError(f"{weights} is missing: --init takes the folder of a trained model")
-    tensors = load_file(weights)
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) != 1:
+        raise ValueError(f"{folder} holds no weights: --init takes the folder of a trained model")
+    tensors = load_file(found[0])
     try:
         module.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{weights} holds other weights than this network's: {error}") from error
+        raise ValueError(f"{found[0]} holds other weights than this network's: {error}") from error
 
 
-def parser(what: str, defaults: Settings) -> argparse.ArgumentParser:
-    """The options that all training programs share."""
-    found = argparse.ArgumentParser(description=what)
+def parser(what: str | None, defaults: Settings) -> argparse.ArgumentParser:
+    """The options that all training programs share; the first line of `what` describes them."""
+    found = argparse.ArgumentParser(description=(what or "").splitlines()[0])
     found.add_argument("--out", type=Path, required=True, help="the folder to be written")
     found.add_argument("--init", type=Path, help="start from the weights of this folder")
     found.add_argument("--device", default="cpu")
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--every", type=int, default=500, help="steps between checkpoints")
-    for name in ("seed", "steps", "batch", "pool"):
-        found.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
-    found.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    for name in CHOSEN:
+        value = getattr(defaults, name)
+        found.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return found
 
 
-def settings_of(options: argparse.Namespace, defaults: Settings) -> Settings:
-    """The defaults with what was asked for on the command line."""
-    names = ("seed", "steps", "batch", "pool", "learning_rate")
-    return Settings(**{**asdict(defaults), **{name: getattr(options, name) for name in names}})
-
-
-def record(
-    trainer: Trainer, curve: list[tuple[int, float]], extra: Mapping[str, object]
-) -> dict[str, object]:
-    """What training.json says of how the weights came about."""
-    return {
-        **asdict(trainer.settings),
-        **extra,
-        "parameters": sum(p.numel() for p in trainer.named.values()),
-        "torch": torch.__version__,
-        "losses": [[step, round(value, 5)] for step, value in curve],
-    }
+def program(train: Callable[..., None], options: argparse.Namespace, defaults: Settings) -> None:
+    """Calls `train(job, ...)`, with the options that are the program's own as keywords."""
+    given: dict[str, Any] = vars(options).copy()
+    torch.set_num_threads(given.pop("threads"))
+    settings = replace(defaults, **{name: given.pop(name) for name in CHOSEN})
+    job = Job(settings, *(given.pop(name) for name in ("out", "init", "device", "every")))
+    train(job, **given)
+    print(f"wrote {job.out}")
