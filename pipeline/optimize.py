@@ -26,7 +26,7 @@ from torch import Tensor
 
 from methods import distill, normalize, schedules
 from methods.weights import WEIGHTS
-from pipeline import checkpoint, record, trace
+from pipeline import checkpoint, record, snapshots, trace
 from pipeline.artifacts import digest, exit_status
 from pipeline.config import ConfigError, Job, job, located
 from pipeline.doctor import OPTIMIZES_ON
@@ -159,6 +159,8 @@ def advance(
     say(job, remark or f"starting, {steps} steps")
     before, clock = run.seconds, time.perf_counter()
     for step in range(start, steps):
+        if step in settings["snapshots"]:
+            snapshots.save(folder.parent, step, job, run)
         try:
             trace.append(log, one_step(step, run, problem))
         except (ScientificFailure, SceneFailure) as error:
