@@ -1,10 +1,10 @@
 """The runs that a preset asks for, one run folder a line: what tables and pages show, and no other.
 
-    python -m pipeline.plan --preset mini --shown geometry
-    python -m pipeline.plan --preset mini --shown geometry.nerf --out geometry.nerf.txt
+    python -m pipeline.plan --preset mini
+    python -m pipeline.plan --preset mini --out results/mini/lists
 
 Folders of prompts, seeds or columns that the preset no longer has may still lie under runs/; they
-are not listed. `geometry` lists where each column ends, `geometry.nerf` that stage's runs.
+are not listed. lists/geometry.txt is where each column ends, lists/geometry.nerf.txt that stage.
 """
 
 import argparse
@@ -63,21 +63,18 @@ def check_candidates(preset: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the list, or writes it."""
+    """Prints the lists, or writes them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", required=True)
-    parser.add_argument("--shown", required=True, help="a task, or a task and a stage of it")
-    parser.add_argument("--out", type=Path, help="a file instead of standard output")
+    parser.add_argument("--out", type=Path, help="a folder instead of standard output")
     given = parser.parse_args(arguments)
     preset = load_preset(given.preset)
-    if given.shown not in shown(preset):
-        known = ", ".join(shown(preset))
-        raise ConfigError(f"{given.preset} shows no {given.shown!r}; it shows {known}")
-    text = "".join(f"{folder}\n" for folder in run_folders(given.preset, preset, given.shown))
-    if given.out is None:
-        print(text, end="")
-    else:
-        write_text(given.out, text)
+    for what in shown(preset):
+        folders = run_folders(given.preset, preset, what)
+        if given.out is None:
+            print(f"# {what}", *folders, sep="\n")
+        else:
+            write_text(given.out / f"{what}.txt", "".join(f"{folder}\n" for folder in folders))
 
 
 if __name__ == "__main__":

@@ -32,16 +32,15 @@ def test_the_program_lists_where_columns_end_and_each_stage_that_is_gone_on_from
     two["stages"]["refine"] = copy.deepcopy(two["stages"]["nerf"])
     two["columns"]["vsd"]["chains"] = {"geometry": ["nerf"]}
     presets("two", two)
-    out = tmp_path / "geometry.txt"
-    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry", "--out", out) == 0
-    lines = out.read_text().splitlines()
+    assert program("pipeline.plan", "--preset", "two", "--out", tmp_path / "lists") == 0
+    lines = (tmp_path / "lists" / "geometry.txt").read_text().splitlines()
     assert lines == plan.run_folders("two", two, "geometry")
     assert [line.rpartition("/")[2] for line in lines] == ["refine", "refine", "nerf"]
-    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry.nerf") == 0
-    assert capsys.readouterr().out.splitlines() == [x.replace("refine", "nerf") for x in lines]
-    assert program("pipeline.plan", "--preset", "two", "--shown", "geometry.refine") == 1
-    known = "it shows geometry, geometry.nerf"
-    assert f"two shows no 'geometry.refine'; {known}" in capsys.readouterr().err
+    earlier = (tmp_path / "lists" / "geometry.nerf.txt").read_text().splitlines()
+    assert earlier == [x.replace("refine", "nerf") for x in lines]
+    assert program("pipeline.plan", "--preset", "two") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["# geometry", *lines, "# geometry.nerf", *earlier]
 
 
 def test_a_prompt_without_a_rank_is_refused(tiny):

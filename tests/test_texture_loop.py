@@ -11,7 +11,7 @@ import tiny_models as tiny
 import torch
 from torch import Tensor
 
-from pipeline import cameras, config, control_images, optimize, trace
+from pipeline import cameras, config, control_images, optimize, recipes, trace
 from pipeline.artifacts import load_safetensors, read_json, save_safetensors, write_json
 from pipeline.controls import canny
 from pipeline.scenes.interface import Rendering
@@ -30,7 +30,7 @@ def _toy(shape: str) -> tuple[Tensor, Tensor]:
 
 
 def _scene(vertices: Tensor, faces: Tensor) -> Texture:
-    settings = config.load_preset("mini_texture")["stages"]["texture"]["scene"]
+    settings = config.load_preset("mini")["stages"]["texture"]["scene"]
     spec = {key: value for key, value in settings.items() if key != "kind"}
     scene = Texture(TextureSettings.from_mapping(spec), torch.Generator().manual_seed(0))
     scene.put_on(vertices, faces)
@@ -125,8 +125,8 @@ def paint(tmp_path: Path, prior: dict[str, Any]) -> Callable[..., Path]:
     write_json(mesh / "mesh.json", {"status": "ok"})
 
     def go(column: str, name: str, **changes: Any) -> Path:
-        wanted = config.prompts(config.load_preset("mini_texture"), "texture")[0].prompt_id
-        job = config.job("mini_texture", column=column, stage="texture", prompt_id=wanted, seed=0)
+        wanted = recipes.prompts(config.load_preset("mini"), "texture")[0].prompt_id
+        job = config.job("mini", column=column, stage="texture", prompt_id=wanted, seed=0)
         quiet = {"every": 1, "extra_every": 0, "probes": 1, "probe_noises": 2}
         small = {"steps": 4, "size": 24, "checkpoint_every": 1, "trace": quiet}
         own = {"negative_prompt": "ugly"} | small

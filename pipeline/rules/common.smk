@@ -90,11 +90,6 @@ def shown_embeddings(wildcards):
     return [f"{folder}/embeddings.npz" for folder in run_folders(wildcards.shown)]
 
 
-def shown_digest(wildcards):
-    """The checksum of the list of runs: another list is made again."""
-    return presets.digest(run_folders(wildcards.shown))
-
-
 def all_runs():
     """Every run folder of the preset, of every stage."""
     return list(dict.fromkeys(folder for one in SHOWN for folder in run_folders(one)))

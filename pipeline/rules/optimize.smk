@@ -6,22 +6,22 @@ out: the lists of runs; scene.safetensors, run.json, trace.parquet; views/ and t
 
 
 rule plan:
-    """The run folders of a task or stage, one a line: what its tables and page show, whatever else lies there."""
+    """The run folders of each task and stage, one a line: what tables and pages show, whatever else lies there."""
     output:
-        f"results/{PRESET}/lists/{{shown}}.txt",
+        expand(f"results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
     log:
-        f"results/{PRESET}/logs/plan.{{shown}}.log",
+        f"results/{PRESET}/logs/plan.log",
     benchmark:
-        f"results/{PRESET}/logs/plan.{{shown}}.benchmark.tsv"
+        f"results/{PRESET}/logs/plan.benchmark.tsv"
     params:
         preset=PRESET,
-        runs=shown_digest,
+        runs=presets.digest([run_folders(one) for one in SHOWN]),
+        folder=subpath(output[0], parent=True),
     shell:
         r"""
         python -m pipeline.plan \
             --preset {params.preset:q} \
-            --shown {wildcards.shown:q} \
-            --out {output:q} \
+            --out {params.folder:q} \
             >{log:q} 2>&1
         """
 

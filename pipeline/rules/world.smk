@@ -111,26 +111,28 @@ rule bank_checksums:
 
 
 rule truth:
-    """The true object of one shape, seen as the results are seen."""
+    """The true objects, seen as the results are seen."""
     output:
-        f"results/{PRESET}/truth/{{shape}}.safetensors",
+        expand(f"results/{PRESET}/truth/{{shape}}.safetensors", shape=shapes()),
     log:
-        f"results/{PRESET}/logs/truth_{{shape}}.log",
+        f"results/{PRESET}/logs/truth.log",
     benchmark:
-        f"results/{PRESET}/logs/truth_{{shape}}.benchmark.tsv"
+        f"results/{PRESET}/logs/truth.benchmark.tsv"
     params:
+        shapes=shapes(),
         size=WORLD and WORLD["truth_size"],
         seed=WORLD and WORLD["seed"],
         diversity=WORLD and WORLD["diversity"],
         views=truth_views,
+        folder=subpath(output[0], parent=True),
     shell:
         r"""
         python -m pipeline.toyworld.truth \
-            --shape {wildcards.shape:q} \
+            --shapes {params.shapes:q} \
             --size {params.size:q} \
             --seed {params.seed:q} \
             --diversity {params.diversity:q} \
             {params.views:q} \
-            --out {output:q} \
+            --out {params.folder:q} \
             >{log:q} 2>&1
         """

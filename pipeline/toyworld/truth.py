@@ -1,8 +1,8 @@
 """Write the true objects' own renders, against which optimised objects are compared.
 
-    python -m pipeline.toyworld.truth --shape car --size 96 --seed 0 --diversity 0 --out FILE
+    python -m pipeline.toyworld.truth --shapes car duck --size 96 --seed 0 --diversity 0 --out DIR
 
-The file's layout is the bank's with more leading axes, `base` uint8 (instances, offsets, views, 4,
+Writes DIR/<shape>.safetensors. A file's layout is the bank's with more leading axes, `base` uint8 (instances, offsets, views, 4,
 S, S) and `tint` uint8 (instances, offsets, views, 1, S, S), and `shade` (instances, 3). Offsets
 turn the camera around the object by a few degrees, so that a reconstruction that is right but
 slightly turned can be recognised.
@@ -56,9 +56,9 @@ def truth_images(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes one file as the module's docstring says."""
+    """Writes the files as the module's docstring says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, required=True)
+    parser.add_argument("--shapes", choices=SHAPES, nargs="+", required=True)
     parser.add_argument("--size", type=int, required=True, help="pixels a side of the run's views")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--diversity", type=float, required=True)
@@ -68,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = vars(parser.parse_args(arguments))
     torch.set_num_threads(1)
-    out = options.pop("out")
-    tensors = truth_images(options.pop("shape"), options.pop("size"), **options)
-    save_safetensors(out, tensors, {name: str(value) for name, value in options.items()})
+    out, size, shapes = (options.pop(name) for name in ("out", "size", "shapes"))
+    for shape in shapes:
+        tensors = truth_images(shape, size, **options)
+        described = {name: str(value) for name, value in options.items()}
+        save_safetensors(out / f"{shape}.safetensors", tensors, described)
 
 
 if __name__ == "__main__":
