@@ -99,10 +99,10 @@ def test_bank_program_refuses_bad_calls(tmp_path, arguments, capsys):
 
 
 def test_truth_holds_the_banks_instances_from_the_four_views(tmp_path):
-    file = tmp_path / "house.safetensors"
-    options = ["--shape", "house", "--size", "24", "--seed", "4", "--diversity", "1"]
-    truth.main([*options, "--out", str(file)])
-    tensors, _ = load_safetensors(file)
+    options = ["--shapes", "duck", "house", "--size", "24", "--seed", "4", "--diversity", "1"]
+    truth.main([*options, "--out", str(tmp_path)])
+    tensors, _ = load_safetensors(tmp_path / "house.safetensors")
+    assert (tmp_path / "duck.safetensors").is_file()
     assert tensors["base"].shape == (16, 5, 4, 4, 24, 24)
     assert tensors["tint"].shape == (16, 5, 4, 1, 24, 24)
     objects = instances("house", seed=4, diversity=1.0)
