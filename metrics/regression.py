@@ -1,0 +1,267 @@
+"""Whether a run is as good as a committed baseline, prompt by prompt; the exit status is the gate.
+
+    python -m metrics.regression --tables results/smoke/tables/geometry \
+        --baseline baselines/smoke/geometry [--update]
+
+Reads `scores` and `traces` of --tables (metrics.score) and the baseline: `scores.csv`, one number a
+(column, prompt, seed, view, metric) with its protocol_id; `traces.csv`, mean norms of every logged
+term by third of the run; `baseline.json`, the limits. --update writes these three files instead.
+
+Quality, by column and metric, differences paired by prompt, worse being negative:
+
+- five prompts or more: the mean difference must be non-inferior, which a one-sided sign-flip test
+  of (difference + margin) at 5 % shows. Not shown is not passed.
+- fewer, where no test can show anything: no view of any prompt may be worse by more than the band.
+
+A run that has failed since, a number that is gone and a changed protocol do not pass either.
+
+Traces: each mean norm must lie within a share `trace_band` of the baseline's, small ones within
+that share of a tenth of the term's largest. A mean norm outside is another optimisation, better or
+worse: if it is meant, update the baseline in the same commit and say why.
+
+The metric code itself is tried first, on pictures whose numbers are known (metrics.goldens).
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metrics import goldens, statistics, tables
+from metrics.arguments import parser as arguments_of
+from metrics.encoders import EncoderError
+from metrics.norms import THIRDS
+from pipeline.artifacts import (
+    SCHEMA_VERSION,
+    ArtifactError,
+    check_schema,
+    exit_status,
+    read_json,
+    read_table,
+    write_json,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+# metric -> (margin of the mean over prompts, band of one view of one prompt), in its own unit. A
+# hit may flip in one view and not in the mean; the bands of the others are what a reader would see.
+LIMITS: dict[str, tuple[float, float]] = {
+    "clip_score": (2.0, 2.0),  # 250 cos: 0.008 of a cosine
+    "r_at_1": (0.05, 1.0),
+    "strict_hit": (0.05, 1.0),
+    "truth_iou": (0.02, 0.03),
+    "truth_psnr": (0.5, 0.75),  # dB
+    "front_back": (0.05, 0.5),
+    "seam": (0.1, 0.2),
+}
+TRACE_BAND = 0.1
+SMALL = 0.1  # of a term's largest mean norm: smaller ones are judged by the share of this
+ALPHA = 0.05
+PLACE = ["column", "prompt_id", "seed"]
+NUMBER = [*PLACE, "view", "metric"]
+SCORES = [*NUMBER, "protocol_id", "value", "status"]
+NORMS = [*PLACE, "term", "third"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report, and whether the gate lets it pass."""
+
+    passes: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is compared with: numbers, mean norms, and the limits of both."""
+
+    scores: "pandas.DataFrame"
+    norms: "pandas.DataFrame"
+    limits: Mapping[str, Sequence[float]]
+    trace_band: float
+
+
+def judged(scores: "pandas.DataFrame") -> "pandas.DataFrame":
+    """The rows of `scores` that the gate compares: each number once, in a fixed order."""
+    rows = tables.measured(scores)
+    rows = rows[rows["metric"].map(tables.base).isin(LIMITS) & ~rows["metric"].str.contains("@")]
+    return rows[SCORES].sort_values(NUMBER, ignore_index=True)
+
+
+def mean_norms(traces: "pandas.DataFrame") -> "pandas.DataFrame":
+    """Rows column, prompt_id, seed, term, third, norm, weighted_norm: means over steps and views.
+
+    Probes are left out: they repeat the terms with other noises.
+    """
+    rows = traces[~traces["term"].str.startswith("probe/")].dropna(subset=["norm"])
+    steps = rows.groupby(PLACE)["step"].transform("max") + 1
+    third = np.array(THIRDS)[(rows["step"] * 3 // steps).to_numpy(dtype=np.int64)]
+    grouped = rows.assign(third=third).groupby(NORMS)[["norm", "weighted_norm"]]
+    return grouped.mean().reset_index()
+
+
+def compared(scores: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding]:
+    """A finding for every column and metric of the baseline, and for what is gone or has failed."""
+    both = baseline.scores.merge(scores, how="left", on=NUMBER, suffixes=("", "_now"))
+    gone = both[both["value_now"].isna() & both["value"].notna() & (both["status_now"] != "failed")]
+    for (column, prompt), rows in gone.groupby(["column", "prompt_id"]):
+        metrics = ", ".join(sorted(set(rows["metric"])))
+        yield Finding(False, f"{column} of {prompt}: no {metrics} any more")
+    failed = both[(both["status_now"] == "failed") & (both["status"] == "ok")]
+    for (column, prompt, seed), _ in failed.groupby(PLACE):
+        yield Finding(False, f"{column} of {prompt}, seed {seed}: failed, and worked before")
+    other = both[both["protocol_id_now"].notna() & (both["protocol_id"] != both["protocol_id_now"])]
+    for metric, rows in other.groupby("metric"):
+        now = ", ".join(sorted(set(rows["protocol_id_now"])))
+        yield Finding(False, f"{metric}: measured under protocol {now}, the baseline is not")
+    kept = both[both["value_now"].notna() & (both["protocol_id"] == both["protocol_id_now"])]
+    for key, rows in kept.dropna(subset=["value"]).groupby(["column", "metric"]):
+        column, metric = map(str, key)
+        sign = -1.0 if tables.base(metric) in tables.LOWER_IS_BETTER else 1.0
+        rows = rows.assign(difference=sign * (rows["value_now"] - rows["value"]))
+        margin, band = baseline.limits[tables.base(metric)]
+        prompts = rows["prompt_id"].nunique()
+        enough = statistics.smallest_p(prompts) / 2.0 <= ALPHA
+        finding = _tested(rows, margin) if enough else _banded(rows, band)
+        yield Finding(finding.passes, f"{column} {metric}: {finding.text}")
+
+
+def _tested(rows: "pandas.DataFrame", margin: float) -> Finding:
+    """Whether the mean difference is not worse than -margin, and the prompts below that."""
+    by_prompt = rows.groupby("prompt_id")["difference"].mean().sort_values()
+    p = non_inferiority_p(by_prompt.to_numpy(), margin)
+    shown = "" if p <= ALPHA else "not shown to be as good, "
+    text = f"mean difference {_signed(by_prompt.mean())} over {len(by_prompt)} prompts, "
+    text += f"margin {margin:g}, {shown}p {p:.2g}"
+    lost = [f"{prompt} {_signed(value)}" for prompt, value in by_prompt.items() if value < -margin]
+    return Finding(p <= ALPHA, text + _named(lost))
+
+
+def _banded(rows: "pandas.DataFrame", band: float) -> Finding:
+    """Whether no number is worse than -band, and those that are."""
+    ordered = rows.sort_values("difference").to_dict("records")
+    lost = [
+        f"{row['prompt_id']} {row['view']} {_signed(row['difference'])}"
+        for row in ordered
+        if row["difference"] < -band
+    ]
+    worst = _signed(ordered[0]["difference"])
+    return Finding(not lost, f"worst {worst} of {len(rows)} numbers, band {band:g}{_named(lost)}")
+
+
+def _named(lost: Sequence[str]) -> str:
+    return f"; worse: {', '.join(lost)}" if lost else ""
+
+
+def _signed(value: float) -> str:
+    return f"{round(float(value), 4) + 0.0:+.4f}"  # + 0.0: no minus before a zero
+
+
+def non_inferiority_p(differences: np.ndarray, margin: float) -> float:
+    """One-sided p, by sign flips over prompts, of a mean difference of -margin or worse."""
+    shifted = np.asarray(differences, dtype=np.float64) + margin
+    p = statistics.sign_flip_p(shifted, np.random.default_rng(0)) / 2.0
+    return p if shifted.mean() > 0.0 else 1.0 - p
+
+
+def strayed(norms: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding]:
+    """A finding for every column whose norms are other ones, or one that says none is."""
+    both = baseline.norms.merge(norms, how="left", on=NORMS, suffixes=("", "_now"))
+    outside = 0
+    for kind in ("norm", "weighted_norm"):
+        known = both.dropna(subset=[kind])
+        largest = known.groupby([*PLACE, "term"])[kind].transform("max")
+        room = baseline.trace_band * known[kind].clip(lower=SMALL * largest)
+        out = known[~((known[f"{kind}_now"] - known[kind]).abs() <= room)]
+        outside += len(out)
+        for (column, term), rows in out.groupby(["column", "term"]):
+            worst = rows.assign(ratio=rows[f"{kind}_now"] / rows[kind])
+            parts = [
+                f"{row['prompt_id']} {row['third']} third x {row['ratio']:.3g}"
+                for row in worst.to_dict("records")
+            ]
+            yield Finding(False, f"{column} trace, {kind} of {term}: {', '.join(parts)}")
+    if not outside:
+        text = f"{len(both)} mean norms within {100 * baseline.trace_band:g} % of the baseline's"
+        yield Finding(True, text)
+
+
+def read_baseline(folder: Path) -> Baseline:
+    """The baseline in `folder`. Raises ArtifactError where there is none or half of one."""
+    import pandas
+
+    described = read_json(folder / "baseline.json")
+    check_schema(described.get("schema_version"), folder / "baseline.json")
+    frames = {}
+    for name, columns in (("scores", SCORES), ("traces", NORMS)):
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file; write the baseline anew with --update")
+        frames[name] = pandas.read_csv(path)
+        lacking = set(columns) - set(frames[name].columns)
+        if lacking:
+            raise ArtifactError(f"{path}: lacks {', '.join(sorted(lacking))}; write it anew")
+    limits, band = described["limits"], float(described["trace_band"])
+    unknown = set(frames["scores"]["metric"].map(tables.base)) - set(limits)
+    if unknown:
+        raise ArtifactError(f"{folder / 'baseline.json'}: no limit for {', '.join(unknown)}")
+    return Baseline(frames["scores"], frames["traces"], limits, band)
+
+
+def write_baseline(
+    scores: "pandas.DataFrame", norms: "pandas.DataFrame", folder: Path, *, trace_band: float
+) -> None:
+    """`folder` holds these numbers; limits that it already has are kept."""
+    path = folder / "baseline.json"
+    known: dict[str, Any] = read_json(path) if path.is_file() else {}
+    default: dict[str, Any] = {"limits": {name: list(pair) for name, pair in LIMITS.items()}}
+    default |= {"trace_band": trace_band}
+    content = {"schema_version": SCHEMA_VERSION, **default, **known}
+    for name, frame in (("scores", scores), ("traces", norms)):
+        text = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        write_text(folder / f"{name}.csv", text)
+    write_json(path, content)
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """What does not pass, then what does, one line each."""
+    lines = [f"{'ok  ' if f.passes else 'FAIL'} {f.text}" for f in findings]
+    return "\n".join(sorted(lines, key=lambda line: line.startswith("ok")))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compares, or writes a baseline; 1 when something does not pass."""
+    parser = arguments_of("metrics.regression")
+    parser.add_argument("--tables", required=True, type=Path, help="of metrics.score")
+    parser.add_argument("--baseline", required=True, type=Path, help="folder of the baseline")
+    parser.add_argument("--goldens", type=Path, help="folder of metrics.goldens, tried first")
+    parser.add_argument("--update", action="store_true", help="write the baseline")
+    parser.add_argument("--trace-band", type=float, default=TRACE_BAND, help="of a new baseline")
+    parser.add_argument("--out", type=Path, help="text file of the report")
+    chosen = parser.parse_args(arguments)
+    scores = judged(read_table(chosen.tables / "scores", "scores"))
+    norms = mean_norms(read_table(chosen.tables / "traces", "traces"))
+    if chosen.update:
+        write_baseline(scores, norms, chosen.baseline, trace_band=chosen.trace_band)
+        print(f"{len(scores)} numbers and {len(norms)} mean norms in {chosen.baseline}")
+        return 0
+    baseline = read_baseline(chosen.baseline)
+    findings = [*compared(scores, baseline), *strayed(norms, baseline)]
+    if chosen.goldens is not None:
+        problems = goldens.problems(chosen.goldens)
+        findings += [Finding(False, f"metric code: {problem}") for problem in problems]
+        findings += [] if problems else [Finding(True, "the metric code gives the known numbers")]
+    text = report(findings)
+    if chosen.out is not None:
+        write_text(chosen.out, text + "\n")
+    print(text)
+    return int(not all(finding.passes for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main, EncoderError))

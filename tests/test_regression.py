@@ -1,0 +1,215 @@
+"""The gate's arithmetic: non-inferiority, bands, traces, what is gone; and the goldens."""
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from metrics import encoders, goldens, measure, regression
+from pipeline.artifacts import ArtifactError, read_json, write_json, write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDENS = ROOT / "baselines" / "goldens"
+VIEWS = ("front", "left", "back", "right")
+
+
+def scores(by_prompt: dict[str, list[float]], metric: str = "clip_score") -> pandas.DataFrame:
+    """`scores` rows of one column: a number a view."""
+    rows = [
+        {"preset": "p", "column": "csd", "stage": "nerf", "prompt_id": prompt, "seed": 0}
+        | {"view": view, "metric": metric, "protocol_id": "x", "value": value, "status": "ok"}
+        for prompt, values in by_prompt.items()
+        for view, value in zip(VIEWS, values, strict=True)
+    ]
+    return pandas.DataFrame(rows)
+
+
+def traces(norm: float = 2.0, small: float = 0.001) -> pandas.DataFrame:
+    """Two terms over nine steps; the small one is of no account in the first third."""
+    rows = [
+        {"preset": "p", "column": "csd", "stage": "nerf", "prompt_id": "car", "seed": 0}
+        | {"step": step, "t": 500, "term": term, "norm": value, "weighted_norm": value / 2}
+        for step in range(9)
+        for term, value in (("direction", norm), ("classifier", small if step < 3 else 1.0))
+    ]
+    return pandas.DataFrame(rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "baseline"
+
+
+def write(tables: Path, frame: pandas.DataFrame, trace: pandas.DataFrame) -> Path:
+    write_table(frame, tables / "scores", "scores")
+    write_table(trace, tables / "traces", "traces")
+    return tables
+
+
+def findings(
+    folder: Path, before: pandas.DataFrame, now: pandas.DataFrame, **trace: float
+) -> tuple[list[str], list[str]]:
+    """(what passes, what does not) of `now` against a baseline of `before`."""
+    norms = regression.mean_norms(traces())
+    regression.write_baseline(regression.judged(before), norms, folder, trace_band=0.1)
+    known = regression.read_baseline(folder)
+    found = list(regression.compared(regression.judged(now), known))
+    found += list(regression.strayed(regression.mean_norms(traces(**trace)), known))
+    return [f.text for f in found if f.passes], [f.text for f in found if not f.passes]
+
+
+def spread(n: int, by: float = 0.0) -> dict[str, list[float]]:
+    return {f"p{i}": [60.0 + i + by + view for view in range(4)] for i in range(n)}
+
+
+@pytest.mark.parametrize("n", [5, 6, 13])
+def test_p_is_the_share_of_signs_that_do_as_well(n: int) -> None:
+    """The slow loop over all patterns of signs of (difference + margin)."""
+    rng = np.random.default_rng(n)
+    differences, margin = rng.normal(-0.3, 1.0, n), 0.5
+    shifted = differences + margin
+    sums = [np.dot(signs, shifted) for signs in itertools.product((1, -1), repeat=n)]
+    expected = np.mean(np.array(sums) >= shifted.sum() - 1e-9)
+    found = regression.non_inferiority_p(differences, margin)
+    if shifted.sum() > 0:
+        assert found == pytest.approx(expected)
+    else:
+        assert found > 0.5
+    assert regression.non_inferiority_p(np.zeros(n), margin) == 0.5**n
+    assert regression.non_inferiority_p(np.full(n, -2 * margin), margin) == 1 - 0.5**n
+
+
+def test_five_prompts_are_tested_and_four_are_held_to_the_band(folder: Path) -> None:
+    for n, said in ((5, "over 5 prompts, margin 2, p 0.031"), (4, "of 16 numbers, band 2")):
+        good, bad = findings(folder, scores(spread(n)), scores(spread(n)))
+        assert not bad
+        assert said in good[0]
+
+
+def test_a_mean_that_is_worse_fails_and_names_the_prompts(folder: Path) -> None:
+    now = spread(6)
+    now["p3"] = [value - 20 for value in now["p3"]]
+    _, bad = findings(folder, scores(spread(6)), scores(now))
+    assert bad == [
+        "csd clip_score: mean difference -3.3333 over 6 prompts, margin 2, not shown to be as "
+        "good, p 0.5; worse: p3 -20.0000"
+    ]
+    assert not findings(folder, scores(spread(6)), scores(spread(6, by=-1.0)))[1]
+    better = scores(spread(6, by=40.0))
+    assert not findings(folder, scores(spread(6)), better)[1]
+
+
+def test_one_view_of_few_prompts_may_not_leave_the_band(folder: Path) -> None:
+    now = spread(2)
+    now["p1"][2] -= 2.5
+    _, bad = findings(folder, scores(spread(2)), scores(now))
+    assert len(bad) == 1
+    assert bad[0].endswith("worse: p1 back -2.5000")
+    now["p1"][2] += 1.0
+    assert not findings(folder, scores(spread(2)), scores(now))[1]
+
+
+def test_of_seams_larger_is_worse(folder: Path) -> None:
+    low, high = scores({"p": [1.0] * 4}, "seam"), scores({"p": [1.5] * 4}, "seam")
+    assert "worst -0.5000" in findings(folder, low, high)[1][0]
+    assert not findings(folder, high, low)[1]
+
+
+def test_what_failed_is_gone_or_has_another_protocol_does_not_pass(folder: Path) -> None:
+    before, now = scores(spread(2)), scores(spread(2))
+    broken = now["prompt_id"] == "p1"
+    failed = now.assign(status=np.where(broken, "failed", "ok"), value=np.where(broken, 0, 60.0))
+    _, bad = findings(folder, before, failed)
+    assert "csd of p1, seed 0: failed, and worked before" in bad
+    _, bad = findings(folder, before, now[~broken])
+    assert bad == ["csd of p1: no clip_score any more"]
+    good, bad = findings(folder, before, now.assign(protocol_id="y"))
+    assert bad == ["clip_score: measured under protocol y, the baseline is not"]
+    assert not any("clip_score" in text for text in good)  # and is compared with nothing
+    assert not findings(folder, failed, failed)[1]  # a run that always failed is no regression
+
+
+def test_columns_that_are_new_are_not_judged(folder: Path) -> None:
+    more = pandas.concat([scores(spread(2)), scores(spread(2, by=-50)).assign(column="new")])
+    assert not findings(folder, scores(spread(2)), more)[1]
+
+
+def test_norms_have_a_band_and_small_ones_a_wide_one(folder: Path) -> None:
+    same = scores(spread(1))
+    assert "6 mean norms within 10 %" in findings(folder, same, same)[0][-1]
+    assert not findings(folder, same, same, norm=2.19, small=0.009)[1]
+    _, bad = findings(folder, same, same, norm=2.3)
+    assert bad == [
+        f"csd trace, {kind} of direction: "
+        + ", ".join(f"car {third} third x 1.15" for third in ("first", "last", "middle"))
+        for kind in ("norm", "weighted_norm")
+    ]
+    assert "classifier: car first third x 20" in findings(folder, same, same, small=0.02)[1][0]
+
+
+def test_the_program_writes_compares_and_keeps_limits(tmp_path: Path, folder: Path) -> None:
+    tables = write(tmp_path / "tables", scores(spread(2)), traces())
+    told = ["--tables", str(tables), "--baseline", str(folder)]
+    with pytest.raises(ArtifactError, match=r"baseline.json: no such file"):
+        regression.main(told)
+    assert regression.main([*told, "--update"]) == 0
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(first) == ["baseline.json", "scores.csv", "traces.csv"]
+    out = tmp_path / "report.txt"
+    assert regression.main([*told, "--out", str(out)]) == 0
+    assert out.read_text().startswith("ok   csd clip_score: worst +0.0000")
+    described = read_json(folder / "baseline.json")
+    described["limits"]["clip_score"] = [1.0, 60.0]
+    write_json(folder / "baseline.json", described)
+    write(tables, scores(spread(2, by=-50)), traces())
+    assert regression.main(told) == 0  # within the wider band that the baseline states
+    assert regression.main([*told, "--update"]) == 0
+    assert read_json(folder / "baseline.json") == described
+    (folder / "traces.csv").unlink()
+    with pytest.raises(ArtifactError, match=r"traces.csv: no such file; write the baseline anew"):
+        regression.main(told)
+    del described["limits"]["clip_score"]
+    write_json(folder / "baseline.json", described)
+    (folder / "traces.csv").write_bytes(first["traces.csv"])
+    with pytest.raises(ArtifactError, match="no limit for clip_score"):
+        regression.main(told)
+
+
+def test_the_metric_code_gives_the_known_numbers() -> None:
+    assert goldens.problems(GOLDENS) == []
+    known = goldens.read(GOLDENS)
+    assert len(known.views) == 2
+    assert known.images.shape[0] == 2 * 4 * 2
+
+
+def test_goldens_see_a_metric_that_broke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(where: Any, name: str, value: Any) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value)
+            return "; ".join(goldens.problems(GOLDENS))
+
+    right, embedded = goldens.composited, encoders.embed_images
+    over = broken(goldens, "composited", lambda rgba, b: right(rgba[..., [2, 1, 0, 3]], b))
+    assert "embeddings of the views" in over  # red and blue exchanged
+
+    def lopsided(*arguments: Any) -> np.ndarray:
+        """Rows that depend on what stands beside them, as with a norm over the batch."""
+        rows = embedded(*arguments)
+        rows = rows - 0.1 * rows.mean(axis=0)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    said = broken(encoders, "embed_images", lopsided)
+    assert "one picture a batch" in said
+    assert "another order of pictures" not in said  # 16 pictures are one batch in either order
+    monkeypatch.setitem(measure.clip_score.SCALES, "clip_score", lambda cosine: 100.0 * cosine)
+    assert any("clip_score is" in problem for problem in goldens.problems(GOLDENS))
+    monkeypatch.undo()
+    copy = Path(shutil.copytree(GOLDENS, tmp_path / "goldens"))
+    described = read_json(copy / "goldens.json")
+    write_json(copy / "goldens.json", {**described, "schema_version": "9.0"})
+    with pytest.raises(ArtifactError, match="schema_version"):
+        goldens.read(copy)
