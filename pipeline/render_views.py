@@ -1,12 +1,13 @@
-"""The pictures of a finished run: four views with normals and depth, a turntable, a poster.
+"""What a finished run looks like: four views with normals and depth, turntable, poster, mesh.
 
     python -m pipeline.render_views --run results/mini/runs/geometry/csd/ID/seed0/nerf --settings
     JSON
 
 views/<view>.png is RGBA with straight alpha, views/<view>_normal.png the world normal as n/2 + 1/2
 with the same alpha, views/<view>_depth.png 16 bits of distance over `depth_scale`. turntable.webp
-is one sheet of frames, row by row, from azimuth 0 counter-clockwise. views/views.json, written
-last, says all this in numbers. For a failed run every picture is empty and views.json says
+is one sheet of frames, row by row, from azimuth 0 counter-clockwise. mesh.glb is the surface with
+its colours (`surfaces.py`); a scene without one has none. views/views.json, written last, says all
+this in numbers. For a failed run every picture is empty, there is no mesh.glb and views.json says
 `placeholder`.
 """
 
@@ -34,6 +35,7 @@ from pipeline.artifacts import (
 )
 from pipeline.cameras import FOUR_VIEWS, Cameras, four_views, turntable
 from pipeline.scenes.load import load_scene
+from pipeline.surfaces import surface
 
 CHUNK = 4  # cameras a call, which bounds memory
 
@@ -105,8 +107,27 @@ def sheet(frames: list[np.ndarray]) -> tuple[np.ndarray, int]:
     return grid, columns
 
 
-def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
-    """The run folder holds its pictures; views/views.json, written last, describes them."""
+def write_surface(
+    run: Path, record: Mapping[str, Any], mesh: Path | None = None
+) -> dict[str, Any] | None:
+    """The record of the surface in the run folder's mesh.glb; None, and no file, without one."""
+    found = None
+    if record["status"] == "ok":
+        scene = load_scene(record["settings"], torch.Generator(), run)
+        found = surface(record["settings"]["scene"]["kind"], scene, mesh)
+    if found is None:
+        (run / "mesh.glb").unlink(missing_ok=True)
+        return None
+    write_bytes(run / "mesh.glb", found.glb)
+    return found.record
+
+
+def write_pictures(run: Path, settings: Mapping[str, Any], mesh: Path | None = None) -> None:
+    """The run folder holds its pictures and its mesh; views/views.json describes them.
+
+    `mesh`: the folder of the mesh that a texture is on, as for `surfaces.surface`. Raises
+    ArtifactError for a missing file.
+    """
     from PIL import Image
 
     record = read_json(run / "run.json")
@@ -136,6 +157,9 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
     kinds = ("", "_normal", "_depth")
     files = [run / "views" / f"{name}{kind}.png" for name in FOUR_VIEWS for kind in kinds]
     files += [run / "poster.png", run / "turntable.webp"]
+    shown = write_surface(run, record, mesh)
+    if shown is not None:
+        files.append(run / "mesh.glb")
     write_json(
         run / "views" / "views.json",
         {
@@ -147,6 +171,7 @@ def write_pictures(run: Path, settings: Mapping[str, Any]) -> None:
             "frames": frames,
             "columns": columns,
             "azimuths": [round(float(a), 4) for a in ring.azimuth_deg],
+            "surface": shown,
             "scene_sha256": sha256(run / "scene.safetensors"),
             "outputs": {str(path.relative_to(run)): sha256(path) for path in files},
         },
@@ -158,10 +183,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="the run folder")
     parser.add_argument("--settings", required=True, help="the preset's views, as JSON")
+    parser.add_argument("--mesh", type=Path, help="the folder of a texture's mesh, for its atlas")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    write_pictures(given.run, json.loads(given.settings))
+    write_pictures(given.run, json.loads(given.settings), given.mesh)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Prompt sets: read from YAML, checked on reading, never altered.
 
 A set is one file in `prompts/sets/`: a mapping with `name`, `source`, `licence`, `note` and
-`prompts`. A prompt is a string or a mapping with `text` and, optionally, `tags` and `uid` (of the
-mesh it describes). Texts are kept verbatim, odd spaces and spellings included: they are quoted
-from published evaluations. Wherever a file name is needed, `prompt_id` stands for the text.
+`prompts`. A prompt is a string or a mapping with `text` and, optionally, `tags` and the mesh it
+describes: the `uid` of an object of Objaverse, or `mesh` with its `file` (GLB, OBJ or PLY; a
+relative path starts at the repository's root) and, where they are not glTF's, the file's axes `up`
+and `front` (x to -z) and its `place` ("keep" leaves a mesh in the unit ball where it is).
+
+Texts are kept verbatim, odd spaces and spellings included: they are quoted from published
+evaluations. Wherever a file name is needed, `prompt_id` stands for the text.
 """
 
 import hashlib
@@ -19,6 +23,8 @@ import yaml
 SETS = Path(__file__).parent / "sets"
 MAX_CHARACTERS = 400
 SLUG_CHARACTERS = 40
+AXES = ("x", "y", "z", "-x", "-y", "-z")
+PLACES = ("fit", "keep")
 ID_PATTERN = r"[a-z0-9-]{1,40}-[0-9a-f]{8}"
 
 # Joiners occur inside emoji and in several scripts; every other format character is invisible or
@@ -32,13 +38,24 @@ class PromptError(ValueError):
 
 
 @dataclass(frozen=True)
+class MeshFile:
+    """A mesh to be textured, and how it lies in its file; the defaults are glTF's."""
+
+    file: str
+    up: str = "y"
+    front: str = "z"
+    place: str = "fit"
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """One text, verbatim, with the name that stands for it in paths."""
+    """One text, verbatim, with the name that stands for it in paths and the mesh it describes."""
 
     text: str
     prompt_id: str
     tags: tuple[str, ...] = ()
     uid: str | None = None
+    mesh: MeshFile | None = None
 
 
 @dataclass(frozen=True)
@@ -160,9 +177,9 @@ def _header(path: Path, content: dict[Any, Any], key: str) -> str:
 
 def _prompt(path: Path, item: object) -> Prompt:
     fields = {"text": item} if isinstance(item, str) else item
-    if not isinstance(fields, dict) or not set(fields) <= {"text", "tags", "uid"}:
+    if not isinstance(fields, dict) or not set(fields) <= {"text", "tags", "uid", "mesh"}:
         raise PromptError(
-            f"{path}: a prompt must be a text or a mapping of text, tags, uid, not {item!r}; "
+            f"{path}: a prompt must be a text or a mapping of text, tags, uid, mesh, not {item!r}; "
             "a text with a colon or a number needs quotes"
         )
     text, tags, uid = fields.get("text"), fields.get("tags", []), fields.get("uid")
@@ -170,10 +187,35 @@ def _prompt(path: Path, item: object) -> Prompt:
         raise PromptError(f"{path}: 'text' must be a text, not {text!r}: put it in quotes")
     if not _texts(tags):
         raise PromptError(f"{path}: 'tags' of {text!r} must be a list of texts, not {tags!r}")
-    if not isinstance(uid, str | None):
-        raise PromptError(f"{path}: 'uid' of {text!r} must be a text, not {uid!r}: quote it")
+    if uid is not None and not (isinstance(uid, str) and re.fullmatch("[0-9a-f]{32}", uid)):
+        raise PromptError(
+            f"{path}: 'uid' of {text!r} must be 32 hex digits in quotes, as Objaverse names its "
+            f"objects, not {uid!r}"
+        )
+    if uid is not None and "mesh" in fields:
+        raise PromptError(f"{path}: {text!r} has both 'uid' and 'mesh': remove one")
+    mesh = _mesh(f"{path}: 'mesh' of {text!r}", fields["mesh"]) if "mesh" in fields else None
     check_text(text, where=str(path))
-    return Prompt(text=text, prompt_id=prompt_id(text), tags=tuple(tags), uid=uid)
+    return Prompt(text, prompt_id(text), tuple(tags), uid, mesh)
+
+
+def _mesh(where: str, fields: object) -> MeshFile:
+    """The mesh of one prompt. PromptError names the key and what it may hold."""
+    if not isinstance(fields, dict) or not set(fields) <= {"file", "up", "front", "place"}:
+        raise PromptError(f"{where} must be a mapping of file, up, front, place, not {fields!r}")
+    if not isinstance(fields.get("file"), str) or not fields["file"].strip():
+        raise PromptError(f"{where}: 'file' must be a path, not {fields.get('file')!r}")
+    found = MeshFile(**fields)
+    for key, value, known in (
+        ("up", found.up, AXES),
+        ("front", found.front, AXES),
+        ("place", found.place, PLACES),
+    ):
+        if value not in known:
+            raise PromptError(f"{where}: {key!r} is {value!r}, not one of {', '.join(known)}")
+    if found.up[-1] == found.front[-1]:
+        raise PromptError(f"{where}: up {found.up!r} and front {found.front!r} are one axis")
+    return found
 
 
 def _texts(value: object) -> bool:

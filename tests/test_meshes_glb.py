@@ -10,17 +10,17 @@ import pytest
 import torch
 import trimesh
 
-from pipeline.artifacts import save_safetensors
+from pipeline.artifacts import ArtifactError
 from pipeline.cameras import Cameras, orbit, rays
 from pipeline.meshes import unwrap as unwrapping
 from pipeline.meshes.bake import at, bake, dilated
 from pipeline.meshes.colours import linear_from_display
-from pipeline.meshes.export_glb import bare_glb, coloured_glb, textured_glb
+from pipeline.meshes.export_glb import SHORT, UNSIGNED, bare_glb, coloured_glb, textured_glb
 from pipeline.meshes.glb import chunks
 from pipeline.meshes.load import load_mesh
 from pipeline.meshes.mesh import Mesh, MeshError
 from pipeline.meshes.seams import seams
-from pipeline.meshes.unwrap import Atlas, texels, unwrap
+from pipeline.meshes.unwrap import Atlas, load_atlas, save_atlas, texels, unwrap
 from pipeline.raster.interface import backend
 from pipeline.raster.projection import clip_positions
 from pipeline.toyworld import meshes as toy
@@ -59,20 +59,15 @@ def test_an_atlas_keeps_the_faces_and_cuts_them_without_overlap(blob):
     assert covered == pytest.approx(float(area), rel=0.03)
 
 
-def test_the_same_mesh_has_the_same_atlas_from_the_cache_too(blob, tmp_path):
+def test_the_same_mesh_has_the_same_atlas_and_its_file_keeps_it(blob, tmp_path):
     mesh, atlas, _ = blob
-    for again in (unwrap(mesh, 256), *(unwrap(mesh, 256, cache=tmp_path) for _ in range(2))):
+    save_atlas(tmp_path / "atlas.safetensors", atlas, mesh)
+    for again in (unwrap(mesh, 256), load_atlas(tmp_path / "atlas.safetensors", mesh)):
         assert again.size == atlas.size
-        for one, other in ((again.uv, atlas.uv), (again.source, atlas.source)):
-            assert torch.equal(one, other)
-    (file,) = tmp_path.iterdir()
-    fake = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv * 0}
-    # A cached atlas is read and not made again.
-    save_safetensors(file, fake | {"size": torch.tensor([4, 5])})
-    assert unwrap(mesh, 256, cache=tmp_path).size == (4, 5)
-    unwrap(mesh, 64, cache=tmp_path)
-    unwrap(Mesh(mesh.vertices * 0.5, mesh.faces), 256, cache=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 3
+        for name in ("uv", "source", "faces"):
+            assert torch.equal(getattr(again, name), getattr(atlas, name))
+    with pytest.raises(ArtifactError, match="the atlas of another mesh"):
+        load_atlas(tmp_path / "atlas.safetensors", Mesh(mesh.vertices * 0.5, mesh.faces))
     with pytest.raises(ValueError, match="at least 32"):
         unwrap(mesh, 16)
 
@@ -181,7 +176,8 @@ def check_structure(data: bytes) -> dict:
     for accessor in tree["accessors"]:
         view = tree["bufferViews"][accessor["bufferView"]]
         assert view["byteOffset"] % 4 == 0
-        assert view["byteLength"] == 4 * widths[accessor["type"]] * accessor["count"]
+        size = 2 if accessor["componentType"] == SHORT else 4
+        assert view["byteLength"] == size * widths[accessor["type"]] * accessor["count"]
         assert view["byteOffset"] + view["byteLength"] <= len(binary)
     json.dumps(tree, allow_nan=False)
     return tree
@@ -241,6 +237,16 @@ def test_textures_return_as_written(blob):
     np.testing.assert_allclose(1 - shape.visual.uv[:, 1], atlas.uv[:, 1], atol=1e-6)
     with pytest.raises(ValueError, match="an atlas of"):
         textured_glb(Mesh(mesh.vertices, mesh.faces[:5]), atlas, image)
+
+
+def test_large_meshes_number_their_vertices_in_four_bytes():
+    ball = mesh_of(trimesh.creation.icosphere(4))
+    copies = 2**16 // len(ball.vertices) + 1
+    many = Mesh(ball.vertices.repeat(copies, 1), ball.faces + len(ball.vertices) * (copies - 1))
+    for mesh, kind in ((ball, SHORT), (many, UNSIGNED)):
+        data = bare_glb(mesh)
+        assert check_structure(data)["accessors"][-1]["componentType"] == kind
+        np.testing.assert_array_equal(loaded(data).faces, mesh.faces)
 
 
 @pytest.mark.parametrize("name", hostile.REPAIRED)

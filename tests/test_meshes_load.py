@@ -12,7 +12,6 @@ import pytest
 import torch
 import trimesh
 
-from pipeline.artifacts import load_safetensors, read_json
 from pipeline.meshes.load import load_mesh
 from pipeline.meshes.mesh import Mesh, MeshError, checksum, face_areas, vertex_normals
 from pipeline.meshes.orient import AXES, RADIUS, rotation
@@ -193,19 +192,3 @@ def test_the_limit_of_faces_can_be_raised_or_lowered(tmp_path):
     assert load_mesh(path, max_faces=count).record["faces"] == count
     with pytest.raises(MeshError, match=f"limit is {count - 1}"):
         load_mesh(path, max_faces=count - 1)
-
-
-def test_the_program_writes_results_and_failures_alike(program, tmp_path):
-    good = hostile.write(tmp_path, "ball.glb", hostile.ball_glb())
-    assert program("pipeline.meshes.load", good, "--out", tmp_path / "a", "--up=-y") == 0
-    tensors, metadata = load_safetensors(tmp_path / "a" / "mesh.safetensors")
-    record = read_json(tmp_path / "a" / "mesh.json")
-    assert checksum(Mesh(**tensors)) == record["mesh_sha256"]
-    assert (record["up"], metadata["status"]) == ("-y", "ok")
-    bad = hostile.write(tmp_path, "bad.glb", b"nothing")
-    assert program("pipeline.meshes.load", bad, "--out", tmp_path / "b") == 0
-    record = read_json(tmp_path / "b" / "mesh.json")
-    assert record["status"] == "failed"
-    assert "bad.glb" in record["reason"]
-    tensors, metadata = load_safetensors(tmp_path / "b" / "mesh.safetensors")
-    assert (len(tensors["faces"]), metadata["status"]) == (0, "failed")

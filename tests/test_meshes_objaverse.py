@@ -228,4 +228,18 @@ def test_the_program_writes_the_object_and_its_record(server, program, tmp_path)
     assert program("pipeline.meshes.objaverse", UID, "--out", out, *where) == 0
     assert out.read_bytes() == GLB
     assert read_json(tmp_path / "ball.json")["author"] == "Ann"
-    assert program("pipeline.meshes.objaverse", OTHER, "--out", out, *where) == 1
+    assert read_json(tmp_path / "ball.json")["status"] == "ok"
+
+
+def test_an_object_that_may_not_be_used_is_a_recorded_failure(server, program, tmp_path, capsys):
+    """The workflow goes on; what reads the file finds the reason beside it."""
+    out = tmp_path / "other.glb"
+    where = ["--base", server.base, "--cache", tmp_path / "cache"]
+    assert program("pipeline.meshes.objaverse", OTHER, "--out", out, *where) == 0
+    assert out.read_bytes() == b""
+    record = read_json(tmp_path / "other.json")
+    assert (record["status"], record["uid"]) == ("failed", OTHER)
+    assert "its licence is 'by-nc'" in record["what"]
+    assert f"failed: {OTHER}: its licence is 'by-nc'" in capsys.readouterr().err
+    empty = ["--offline", "--cache", tmp_path / "elsewhere"]  # not the object's fault
+    assert program("pipeline.meshes.objaverse", UID, "--out", out, *empty) == 1

@@ -1,11 +1,14 @@
 import hashlib
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from pipeline.meshes import orient
+from pipeline.meshes.load import load_mesh
 from prompts import load
-from prompts.load import Prompt, PromptError, load_file, load_set, prompt_id, set_names
+from prompts.load import MeshFile, Prompt, PromptError, load_file, load_set, prompt_id, set_names
 
 SIZES = {
     "csd_texture20": 20,
@@ -136,10 +139,30 @@ def test_ids_of_all_sets_match_the_wildcard_pattern():
 
 
 def test_strings_and_mappings_are_prompts(tmp_path):
-    path = written(tmp_path, 'prompts:\n  - a\n  - {text: "b: c", tags: [x, y], uid: "12"}\n')
+    uid = "0123456789abcdef" * 2
+    path = written(tmp_path, f'prompts:\n  - a\n  - {{text: "b: c", tags: [x, y], uid: "{uid}"}}\n')
     first, second = load_file(path).prompts
     assert first == Prompt("a", prompt_id("a"), (), None)
-    assert second == Prompt("b: c", prompt_id("b: c"), ("x", "y"), "12")
+    assert second == Prompt("b: c", prompt_id("b: c"), ("x", "y"), uid)
+
+
+def test_a_prompt_names_its_mesh_and_how_it_lies(tmp_path):
+    full = "{file: ../my chair.obj, up: z, front: -y, place: keep}"
+    path = written(
+        tmp_path, f"prompts: [{{text: a, mesh: {{file: b.glb}}}}, {{text: c, mesh: {full}}}]\n"
+    )
+    first, second = load_file(path).prompts
+    assert first.mesh == MeshFile("b.glb", up="y", front="z", place="fit")
+    assert second.mesh == MeshFile("../my chair.obj", up="z", front="-y", place="keep")
+
+
+def test_axes_and_places_are_those_that_meshes_are_read_with():
+    """The loader imports nothing of the pipeline, so it holds its own lists."""
+    assert tuple(orient.AXES) == load.AXES
+    assert set(orient.PLACES) == set(load.PLACES)
+    defaults = inspect.signature(load_mesh).parameters
+    mesh = MeshFile("a.glb")
+    assert all(getattr(mesh, k) == defaults[k].default for k in ("up", "front", "place"))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +201,15 @@ def test_unusual_texts_are_taken(tmp_path, text):
         ("prompts: [{tags: [x]}]\n", "'text' must be a text, not None"),
         ("prompts: [{text: a, tags: x}]\n", "'tags' of 'a' must be a list"),
         ("prompts: [{text: a, tags: [1]}]\n", "'tags' of 'a' must be a list"),
-        ("prompts: [{text: a, uid: 12}]\n", "'uid' of 'a' must be a text"),
+        ("prompts: [{text: a, uid: 12}]\n", "'uid' of 'a' must be 32 hex digits"),
+        ('prompts: [{text: a, uid: "12"}]\n', "must be 32 hex digits .* not '12'"),
+        (f"prompts: [{{text: a, uid: {'a' * 32}, mesh: {{file: b}}}}]\n", "both 'uid' and 'mesh'"),
+        ("prompts: [{text: a, mesh: b.glb}]\n", "'mesh' of 'a' must be a mapping"),
+        ("prompts: [{text: a, mesh: {}}]\n", "'file' must be a path, not None"),
+        ("prompts: [{text: a, mesh: {file: b, scale: 2}}]\n", "mapping of file, up, front, place"),
+        ("prompts: [{text: a, mesh: {file: b, up: w}}]\n", "'up' is 'w', not one of x, y, z, -x"),
+        ("prompts: [{text: a, mesh: {file: b, place: by}}]\n", "'place' is 'by', not one of fit"),
+        ("prompts: [{text: a, mesh: {file: b, up: -z}}]\n", "up '-z' and front 'z' are one axis"),
         ("prompts: [a]\nextra: 1\n", "unknown key 'extra'"),
         ("prompts: [a\n", "not valid YAML"),
         ("prompts: [!!python/object/apply:os.getcwd []]\n", "not valid YAML"),

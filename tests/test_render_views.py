@@ -10,11 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import optimize, render_views
-from pipeline.artifacts import ArtifactError, read_json, read_png, sha256, write_json
+from pipeline import distillation, optimize, render_views
+from pipeline.artifacts import (
+    ArtifactError,
+    load_safetensors,
+    read_json,
+    read_png,
+    save_safetensors,
+    sha256,
+    write_json,
+)
 from pipeline.cameras import FOUR_VIEWS, orbit
 from pipeline.scenes.interface import Rendering
 from pipeline.scenes.load import load_scene
+from pipeline.surfaces import surface
 
 
 @pytest.fixture
@@ -110,7 +119,7 @@ def test_views_json_describes_the_files(finished):
         key: views[key] for key in ("size", "elevation", "distance", "fovy")
     }
     expected = {f"views/{n}{k}.png" for n in FOUR_VIEWS for k in ("", "_normal", "_depth")}
-    assert set(listing["outputs"]) == expected | {"poster.png", "turntable.webp"}
+    assert set(listing["outputs"]) == expected | {"poster.png", "turntable.webp", "mesh.glb"}
     for name, value in listing["outputs"].items():
         assert value == sha256(run / name)
     assert listing["scene_sha256"] == sha256(run / "scene.safetensors")
@@ -129,9 +138,33 @@ def test_the_poster_is_the_front_view_and_views_differ(finished):
     assert (run / "views" / "back.png").read_bytes() != front
 
 
+def test_the_mesh_is_the_scenes_surface(finished):
+    run, _ = finished
+    record = read_json(run / "run.json")
+    found = surface("nerf", load_scene(record["settings"], torch.Generator(), run))
+    assert (run / "mesh.glb").read_bytes() == found.glb
+    assert read_json(run / "views" / "views.json")["surface"] == found.record
+    assert found.record["faces"] > 100
+
+
+def test_a_scene_without_a_surface_has_no_mesh_and_is_no_error(finished):
+    run, views = finished
+    tensors, metadata = load_safetensors(run / "scene.safetensors")
+    tensors["head.grid.table"] = tensors["head.grid.table"].clone()
+    tensors["head.grid.table"][:, 0] = -100.0  # no density anywhere
+    save_safetensors(run / "scene.safetensors", tensors, metadata)
+    render_views.write_pictures(run, views)
+    listing = read_json(run / "views" / "views.json")
+    assert listing["surface"] is None
+    assert listing["placeholder"] is False
+    assert "mesh.glb" not in listing["outputs"]
+    assert not (run / "mesh.glb").exists()  # an earlier scene's is gone
+
+
 def test_rendering_twice_gives_the_same_bits(finished):
     run, views = finished
     before = {path: path.read_bytes() for path in (run / "views").iterdir()}
+    before |= {path: path.read_bytes() for path in (run / "mesh.glb", run / "turntable.webp")}
     (run / "views" / ".partial-x.png").write_bytes(b"left by a kill")
     render_views.write_pictures(run, views)
     assert {path: path.read_bytes() for path in before} == before
@@ -141,13 +174,15 @@ def test_a_failed_runs_pictures_are_empty_and_marked(tiny_job, tiny_bank, tmp_pa
     job = tiny_job("csd")
 
     def stop(*arguments: object) -> None:
-        raise optimize.ScientificFailure("the render is not finite")
+        raise distillation.ScientificFailure("the render is not finite")
 
     monkeypatch.setattr(optimize, "one_step", stop)
     run = tmp_path / "failed"
     optimize.optimize(job, run, bank=tiny_bank, device="cpu", init_from=None, threads=1)
     render_views.write_pictures(run, job.settings["views"])
-    assert read_json(run / "views" / "views.json")["placeholder"] is True
+    listing = read_json(run / "views" / "views.json")
+    assert (listing["placeholder"], listing["surface"]) == (True, None)
+    assert not (run / "mesh.glb").exists()
     for name in FOUR_VIEWS:
         assert not read_png(run / "views" / f"{name}.png").any()
     with Image.open(run / "turntable.webp") as image:

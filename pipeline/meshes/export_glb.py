@@ -21,7 +21,7 @@ from pipeline.meshes.mesh import Mesh, vertex_normals
 from pipeline.meshes.unwrap import Atlas
 
 GENERATOR = "score-distillation-benchmark"
-UNSIGNED = 5125
+SHORT, UNSIGNED = 5123, 5125
 ARRAY, ELEMENTS = 34962, 34963  # what a buffer view is for
 LINEAR, CLAMP = 9729, 33071  # no mipmaps: they would mix neighbouring charts
 
@@ -42,14 +42,18 @@ class _Buffer:
         return len(self.views) - 1
 
     def array(self, values: Tensor, kind: str) -> int:
-        """An accessor of float rows ("VEC3") or of unsigned integers ("SCALAR")."""
+        """An accessor of float rows ("VEC3") or of vertex numbers ("SCALAR"), short if they fit."""
         whole = kind == "SCALAR"
-        array = np.ascontiguousarray(values.detach().cpu().numpy(), "<u4" if whole else "<f4")
+        component, dtype = FLOAT, "<f4"
+        if whole:  # 65535 itself is left out: some viewers take it for the end of a strip
+            short = int(values.max()) < 2**16 - 1
+            component, dtype = (SHORT, "<u2") if short else (UNSIGNED, "<u4")
+        array = np.ascontiguousarray(values.detach().cpu().numpy(), dtype)
         number = self.view(array.tobytes(), target=ELEMENTS if whole else ARRAY)
         self.accessors.append(
             {
                 "bufferView": number,
-                "componentType": UNSIGNED if whole else FLOAT,
+                "componentType": component,
                 "count": len(array),
                 "type": kind,
             }

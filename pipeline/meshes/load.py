@@ -1,22 +1,13 @@
-"""Bring a GLB, OBJ or PLY file into the project's world as one mesh.
+"""A GLB, OBJ or PLY file brought into the project's world as one mesh.
 
-    python -m pipeline.meshes.load chair.glb --out FOLDER [--up=y] [--front=z] [--place fit]
-
-Writes FOLDER/mesh.safetensors (vertices, faces) and FOLDER/mesh.json (what was read, what was
-changed, the transform, checksums). A file that holds no usable mesh is a result: mesh.json says
-failed and why, mesh.safetensors is empty, the exit status is 0.
-
-`--up` and `--front` name the file's axes that point up and to the object's front: x, y, z, -x, -y,
--z (`--up=-y`, with an equals sign). The defaults are glTF's. `--place keep` leaves a mesh that lies
-in the unit ball already where it is; `fit` centres and scales it. Materials, textures, bones and
-animations are not read; nothing outside the file is opened.
+`up` and `front` name the file's axes that point up and to the object's front: x, y, z, -x, -y, -z.
+The defaults are glTF's. The place "keep" leaves a mesh that lies in the unit ball already where it
+is; "fit" centres and scales it. Materials, textures, bones and animations are not read; nothing
+outside the file is opened.
 """
 
-import argparse
 import hashlib
 import io
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.artifacts import exit_status, save_safetensors, write_json
 from pipeline.meshes.formats import EXPORT, Checked, checked, refuse_faces
 from pipeline.meshes.mesh import Mesh, MeshError, checksum
-from pipeline.meshes.orient import AXES, PLACES, placed
+from pipeline.meshes.orient import placed
 from pipeline.meshes.repair import Faces, Vertices, repaired
 from pipeline.meshes.winding import edges
 
@@ -132,39 +122,3 @@ def _part(scene: Any, node: str) -> tuple[Vertices, Faces]:
     faces = np.asarray(geometry.faces, dtype=np.int64)
     vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
     return vertices, faces[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else faces
-
-
-def write_mesh(folder: Path | str, file: Path | str, **options: Any) -> dict[str, Any]:
-    """The record of `load_mesh`, written with the mesh; of a failure too."""
-    folder = Path(folder)
-    try:
-        loaded = load_mesh(file, **options)
-        mesh, record = loaded.mesh, loaded.record
-    except MeshError as error:
-        mesh = Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
-        record = {"status": "failed", "file": Path(file).name, "reason": str(error)}
-    tensors = {"vertices": mesh.vertices, "faces": mesh.faces}
-    save_safetensors(folder / "mesh.safetensors", tensors, {"status": record["status"]})
-    write_json(folder / "mesh.json", record)
-    return record
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the two files as the module's docstring says."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--up", choices=AXES, default="y")
-    parser.add_argument("--front", choices=AXES, default="z")
-    parser.add_argument("--place", choices=PLACES, default="fit")
-    parser.add_argument("--max-faces", type=int, default=MAX_FACES)
-    options = vars(parser.parse_args(arguments))
-    record = write_mesh(options.pop("out"), options.pop("file"), **options)
-    for line in record.get("changes", []):
-        print(line)
-    if record["status"] == "failed":
-        print(f"failed: {record['reason']}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(exit_status(main, ValueError))

@@ -5,7 +5,9 @@
 The `objaverse` package knows where an object lies and reads its metadata; it is asked only after
 this module has put the three files that it needs (the list of objects, a part of the metadata, the
 object) into its cache. Its own downloads have no time limit, and a broken one stays in the cache;
-here a file is whole or absent. Writes the GLB and, beside it with the suffix .json, the record.
+here a file is whole or absent. Writes the GLB and, beside it with the suffix .json, the record. An
+object that does not exist, or whose licence is not accepted, is a result: the record says failed
+and why, the GLB is empty, the exit status is 0. What the network does wrong is an error.
 
 Licences are Sketchfab's names in Objaverse's metadata; by default BY, BY-SA and CC0 are taken, so
 that textured results may be published with the author named.
@@ -243,10 +245,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--offline", action="store_true")
     options = parser.parse_args(arguments)
     source = Source(base=options.base, cache=options.cache, offline=options.offline)
-    path, record = fetch(options.uid, source, licences=options.licences, expected=options.sha256)
-    write_bytes(options.out, path.read_bytes())
+    try:
+        path, found = fetch(options.uid, source, licences=options.licences, expected=options.sha256)
+        data, record = path.read_bytes(), {"status": "ok", **found}
+    except MeshError as error:
+        data, record = b"", {"status": "failed", "uid": options.uid}
+        record |= {"what": error.what, "remedy": error.remedy}
+        print(f"failed: {error}", file=sys.stderr)
+    write_bytes(options.out, data)
     write_json(options.out.with_suffix(".json"), record)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, MeshError, DownloadError, ImportError))
+    sys.exit(exit_status(main, DownloadError, ImportError))

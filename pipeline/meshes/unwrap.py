@@ -1,4 +1,4 @@
-"""A mesh cut into charts that lie side by side in a texture (xatlas), kept by checksum.
+"""A mesh cut into charts that lie side by side in a texture (xatlas), and its file.
 
 Texture coordinates are (u, v) in [0, 1]; the texture's row 0 is where v = 0, as in glTF's images
 and in `pipeline.raster`. The same mesh and options give the same atlas.
@@ -15,12 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipeline.artifacts import digest, load_safetensors, save_safetensors
+from pipeline.artifacts import ArtifactError, load_safetensors, save_safetensors
 from pipeline.meshes.mesh import Mesh, MeshError, checksum
 from pipeline.meshes.winding import neighbours
 from pipeline.raster.interface import backend
 
-VERSION = 2  # of what `unwrap` makes of a mesh; a new number leaves older files in the cache alone
 PADDING = 3  # texels around a chart: bilinear lookups at its border stay away from its neighbours
 # xatlas takes triangles of less than about 1e-7 for points; in the unit ball small ones are that.
 ENLARGED = 1000.0
@@ -55,30 +54,30 @@ class Texels:
     covered: Bool[Tensor, "h w"]
 
 
-def unwrap(mesh: Mesh, resolution: int, *, cache: Path | str | None = None) -> Atlas:
-    """An atlas whose texture has about `resolution` rows and columns.
+def save_atlas(path: Path | str, atlas: Atlas, mesh: Mesh) -> None:
+    """The file holds the atlas, and says of which mesh it is."""
+    tensors = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv}
+    save_safetensors(
+        path, tensors | {"size": torch.tensor(atlas.size)}, {"mesh_sha256": checksum(mesh)}
+    )
 
-    With `cache` it is read from that folder, or made and written there. Raises ValueError for a
-    resolution below 32, MeshError where no triangle can be flattened.
+
+def load_atlas(path: Path | str, mesh: Mesh) -> Atlas:
+    """The atlas that `save_atlas` wrote. Raises ArtifactError where it is another mesh's."""
+    tensors, metadata = load_safetensors(path)
+    if metadata.get("mesh_sha256") != checksum(mesh):
+        raise ArtifactError(f"{path}: the atlas of another mesh; delete it and make it again")
+    rows, columns = tensors["size"].tolist()
+    return Atlas(tensors["source"], tensors["faces"], tensors["uv"], (rows, columns))
+
+
+def unwrap(mesh: Mesh, resolution: int) -> Atlas:
+    """An atlas whose texture has about `resolution` rows and columns; xatlas's, by `atlas_worker`.
+
+    Raises ValueError for a resolution below 32, MeshError where no triangle can be flattened.
     """
     if resolution < 32:
         raise ValueError(f"resolution {resolution}: charts and their padding need at least 32")
-    if cache is None:
-        return _computed(mesh, resolution)
-    key = digest([VERSION, PADDING, checksum(mesh), resolution])
-    path = Path(cache) / f"{key[:32]}.safetensors"
-    if path.exists():
-        tensors, _ = load_safetensors(path)
-        rows, columns = tensors["size"].tolist()
-        return Atlas(tensors["source"], tensors["faces"], tensors["uv"], (rows, columns))
-    atlas = _computed(mesh, resolution)
-    tensors = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv}
-    save_safetensors(path, tensors | {"size": torch.tensor(atlas.size)})
-    return atlas
-
-
-def _computed(mesh: Mesh, resolution: int) -> Atlas:
-    """What `atlas_worker` makes of the mesh."""
     remedy = "decimate or smooth the mesh, or raise the resolution"
     with tempfile.TemporaryDirectory() as folder:
         into, out = Path(folder) / "in.npz", Path(folder) / "out.npz"

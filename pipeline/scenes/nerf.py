@@ -116,6 +116,14 @@ class Nerf(nn.Module):
         raw = self.head.density(colour_field.unit_cube(points, self.settings.half_width))
         return F.softplus(self.density_logit(points, raw))
 
+    def emission(
+        self, points: Float[Tensor, "3 m"]
+    ) -> tuple[Float[Tensor, " m"], Float[Tensor, "3 m"]]:
+        """(sigma, albedo) at points of the ball."""
+        raw = self.head(colour_field.unit_cube(points, self.settings.half_width))
+        sigma = F.softplus(self.density_logit(points, raw[0]))
+        return sigma, colour_field.albedo(raw, self.settings.colour_scale)
+
     def normals(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """Unit vectors against the density's gradient; differentiable in the parameters."""
         half_width = self.settings.half_width
@@ -196,11 +204,11 @@ class Nerf(nn.Module):
                 tau = self.density(samples.position) * step
                 weights = volume.compositing_weights(tau, samples.ray)
                 samples = samples.select(weights > VISIBLE_WEIGHT)
-        raw = self.head(colour_field.unit_cube(samples.position, settings.half_width))
-        tau = F.softplus(self.density_logit(samples.position, raw[0])) * step
+        sigma, albedo = self.emission(samples.position)
+        tau = sigma * step
         weights = volume.compositing_weights(tau, samples.ray)
         normal = self.normals(samples.position) if normals else None
-        colour = SHADINGS[shading](colour_field.albedo(raw, settings.colour_scale), normal)
+        colour = SHADINGS[shading](albedo, normal)
         values = {
             "rgb": weights * colour,
             "alpha": weights[None],
