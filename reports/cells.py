@@ -6,7 +6,7 @@ placeholders, its reason is shown) or `missing` (nothing was run).
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,14 +17,19 @@ SHORT = 120  # characters of a prompt that stand in an alt text or before "more"
 Scores = Mapping[tuple[str, str, int], Mapping[tuple[str, str], float]]
 
 
-def scores_by_run(tables: Tables, *, stage: str) -> dict[tuple[str, str, int], dict[Any, float]]:
-    """(column, prompt_id, seed) -> {(metric, view): value}; of two protocols, the first in the
-    table.
+def scores_by_run(
+    tables: Tables, runs: Sequence[Run]
+) -> dict[tuple[str, str, int], dict[Any, float]]:
+    """(column, prompt_id, seed) -> {(metric, view): value}, of the stage that its run is of; of two
+    protocols, the first in the table.
     """
+    stages = {run.key: str(run.record["stage"]) for run in runs}
     found: dict[tuple[str, str, int], dict[Any, float]] = {}
-    chosen = tables.scores[tables.scores["stage"] == stage]
-    for row in rows_of(chosen):
-        values = found.setdefault((row.column, row.prompt_id, int(row.seed)), {})
+    for row in rows_of(tables.scores):
+        key = (row.column, row.prompt_id, int(row.seed))
+        if stages.get(key) != row.stage:
+            continue
+        values = found.setdefault(key, {})
         if row.value is not None and math.isfinite(row.value):
             values.setdefault((row.metric, row.view), float(row.value))
     return found
@@ -81,32 +86,71 @@ def facts(run: Run, values: Mapping[Any, float]) -> list[tuple[str, str, str]]:
         told = "found" if values["front_back", "object"] >= 0.5 else "not found"
         text = "Whether the front view resembles the true front more than the true back."
         lines.append(("front", told, text))
+    if ("seam", "object") in values:
+        text = "Colour jump across the texture's seams, in levels of 255."
+        lines.append(("seam", f"{values['seam', 'object']:.1f}", text))
+    if faces := run.surface.get("faces"):
+        kind = {"vertex": "a colour at each vertex", "texture": "colours in a texture"}
+        text = f"Triangles; {kind.get(str(run.surface.get('colours')), 'no colours')}."
+        lines.append(("faces", f"{faces:,}", text))
     if run.seconds is not None:
         evaluations = f", {run.evaluations:,.0f} denoiser evaluations" if run.evaluations else ""
         lines.append(("time", f"{run.seconds:.0f} s", f"Wall clock of the run{evaluations}."))
     return lines
 
 
-def cell(run: Run | None, column: str, scores: Scores, page: Path) -> dict[str, Any]:
-    """What one column shows for a prompt: pictures and numbers, or why there are none."""
+def spin(run: Run, page: Path) -> dict[str, Any] | None:
+    """The turntable as the script reads it: address, frames, layout and angles in degrees."""
+    table = run.turntable()
+    if table is None or table.frames < 2:
+        return None
+    return {
+        "src": link(table.path, page),
+        "frames": table.frames,
+        "columns": table.columns,
+        "rows": -(-table.frames // table.columns),
+        "start": table.azimuths[0],
+        "step": table.azimuths[1] - table.azimuths[0],
+    }
+
+
+def cell(
+    run: Run | None, column: str, scores: Scores, page: Path, models: Mapping[Path, str]
+) -> dict[str, Any]:
+    """What one column shows for a prompt: pictures and numbers, or why there are none.
+
+    `models` are the buttons of runs with a mesh, by run folder.
+    """
     if run is None:
         return {"column": column, "state": "missing", "views": [], "facts": []}
     values = scores.get(run.key, {})
-    table = run.turntable()
-    turn = None
-    if table and table.frames > 1:
-        turn = {"src": link(table.path, page), "frames": table.frames, "columns": table.columns}
-        turn["rows"] = -(-table.frames // table.columns)
-        turn["start"], turn["step"] = table.azimuths[0], table.azimuths[1] - table.azimuths[0]
     views = [view_cell(run, view, values, page) for view in VIEWS]
     return {
         "column": column,
         "state": "failed" if run.failed else "ok",
+        "stage": str(run.record["stage"]),
         "reason": str(run.record.get("reason") or "no reason given"),
+        "log": run.log_tail() if run.failed else "",
         "remark": source_remark(run),
         "poster": link(run.beside("poster.png"), page) or views[0]["src"],
         "alt": f"turntable of “{shortened(run.record['prompt'])}” by {column}",
-        "turntable": turn,
+        "turntable": spin(run, page),
+        "model": models.get(run.folder, ""),
         "views": [view for view in views if view["src"]],
         "facts": facts(run, values),
     }
+
+
+def bare(runs: Sequence[Run], page: Path, model: str) -> dict[str, Any] | None:
+    """The mesh that all of `runs` painted, as normals and in 3D; None where no run shows it."""
+    for run in runs:
+        pictures = {view: run.picture(view, "normal") for view in VIEWS}
+        if run.failed or None in pictures.values():
+            continue
+        what = f"of the bare mesh for “{shortened(run.record['prompt'])}”"
+        views = [
+            {"name": view, "src": link(path, page), "alt": f"normals, {view} view {what}"}
+            for view, path in pictures.items()
+        ]
+        return {"views": views, "model": model, "faces": run.surface.get("faces")}
+    return None

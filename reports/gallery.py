@@ -2,7 +2,9 @@
 folder.
 
     python -m reports.gallery --task geometry --preset-name mini --columns sds csd csd_neg vsd \\
-        --runs results/mini/runs.txt --tables results/mini/tables --out results/mini/geometry.html
+        --runs results/mini/lists/geometry.txt --tables results/mini/tables/geometry \\
+        --earlier results/mini/lists/geometry.nerf.txt results/mini/tables/geometry.nerf \\
+        --prompt-set toy6 --out results/mini/geometry.html
 
 The page names images by paths relative to itself and works from file://, without a network and,
 posters and tables, without scripts. Nothing from a run reaches a script: texts are escaped into
@@ -10,146 +12,25 @@ markup, numbers travel as JSON data. The same inputs give the same bytes.
 """
 
 import argparse
-import base64
-import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import write_text
-from reports import summary
-from reports.cells import Scores, cell, scores_by_run, shortened
-from reports.records import (
-    VIEWS,
-    ReportError,
-    Run,
-    Tables,
-    choose_stage,
-    find_runs,
-    read_tables,
-    reported,
-    source_remark,
+from reports import pages, summary, viewer
+from reports.gallery_rows import Shown, rows, sort_data
+from reports.models import write_models
+from reports.provenance import priors, provenance
+from reports.records import ReportError, Tables, choose_stage, find_runs, read_tables, reported
+
+TEXTURE = "texture"  # the task whose rows are given meshes
+SCRIPTS = [f"gallery_{part}.js" for part in ("state", "turntables", "rows", "wipe", "keys")]
+CSP = (  # of a page without models
+    "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
+    "script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 )
-
-HERE = Path(__file__).resolve().parent
-# What rows can be sorted by: metric -> (label, the view it is read at; None = mean of the four)
-SORTS: dict[str, tuple[str, str | None]] = {
-    "clip_score": ("CLIP score", None),
-    "rank": ("rank of the object", "object"),
-    "strict_rank": ("strict rank", "object"),
-    "truth_iou": ("IoU with the truth", "object"),
-    "truth_psnr": ("PSNR to the truth", "object"),
-    "chroma": ("chroma", None),
-    "sharpness": ("sharpness", None),
-    "seconds": ("seconds", None),
-}
-
-
-def rows(
-    runs: Sequence[Run],
-    scores: Scores,
-    *,
-    columns: Sequence[str],
-    tags: Mapping[str, Sequence[str]],
-    page: Path,
-) -> list[dict[str, Any]]:
-    """One row per (prompt, seed): prompts in the order of `tags`, then of their text; seeds
-    ascending.
-    """
-    by_key = {run.key: run for run in runs}
-    texts = {(run.key[1], run.key[2]): run.record["prompt"] for run in runs}
-    order = {prompt_id: i for i, prompt_id in enumerate(tags)}
-    many_seeds = len({seed for _, seed in texts}) > 1
-
-    def place(key: tuple[str, int]) -> tuple[int, str, int]:
-        return order.get(key[0], len(order)), texts[key], key[1]
-
-    found = []
-    for prompt_id, seed in sorted(texts, key=place):
-        cells = [cell(by_key.get((c, prompt_id, seed)), c, scores, page) for c in columns]
-        states = {c["state"] for c in cells}
-        own = [
-            *tags.get(prompt_id, ()),
-            *(name for name in ("failed", "missing") if name in states),
-        ]
-        own += ["other sources"] if any(c.get("remark") for c in cells) else []
-        text = texts[prompt_id, seed]
-        found.append(
-            {"id": f"{prompt_id}.{seed}", "prompt": text, "seed": seed if many_seeds else None}
-            | {"short": shortened(text), "tags": own, "cells": cells}
-        )
-    return found
-
-
-def sort_data(
-    page_rows: Sequence[Mapping[str, Any]],
-    runs: Sequence[Run],
-    scores: Scores,
-    columns: Sequence[str],
-) -> dict[str, Any]:
-    """What the script sorts by: the metrics on offer; per row and column, their values or null."""
-    seconds = {run.key: run.seconds for run in runs}
-    values = []
-    offered = set()
-    for row in page_rows:
-        prompt_id, _, seed = row["id"].rpartition(".")
-        own = []
-        for column in columns:
-            key = (column, prompt_id, int(seed))
-            numbers = {m: _at(scores.get(key, {}), m, view) for m, (_, view) in SORTS.items()}
-            numbers["seconds"] = seconds.get(key)
-            offered |= {name for name, value in numbers.items() if value is not None}
-            own.append([None if v is None else round(v, 5) for v in numbers.values()])
-        values.append(own)
-    labels = [[name, label, name in offered] for name, (label, _) in SORTS.items()]
-    return {"columns": list(columns), "metrics": labels, "values": values}
-
-
-def _at(values: Mapping[Any, float], metric: str, view: str | None) -> float | None:
-    if view is not None:
-        return values.get((metric, view))
-    found = [values[metric, name] for name in VIEWS if (metric, name) in values]
-    return sum(found) / len(found) if found else values.get((metric, "object"))
-
-
-def provenance(runs: Sequence[Run], tables: Tables) -> dict[str, Any]:
-    """Where the page's content comes from: commits, versions, devices, checksums, warnings."""
-
-    def distinct(name: str) -> list[tuple[str, int]]:
-        counts: dict[str, int] = {}
-        for run in runs:
-            value = run.record.get(name)
-            counts[str(value)] = counts.get(str(value), 0) + (value is not None)
-        return sorted((value, n) for value, n in counts.items() if n)
-
-    versions: dict[str, set[str]] = {}
-    for run in runs:
-        for package, version in (run.record.get("versions") or {}).items():
-            versions.setdefault(package, set()).add(str(version))
-    remarks: dict[str, int] = {}
-    for run in runs:
-        if remark := source_remark(run):
-            remarks[remark] = remarks.get(remark, 0) + 1
-    return {
-        "commits": distinct("commit"),
-        "dirty": sum(bool(run.record.get("dirty")) for run in runs),
-        "devices": distinct("device_name") or distinct("device"),
-        "threads": distinct("threads"),
-        "versions": {name: sorted(found) for name, found in sorted(versions.items())},
-        "checksums": dict(tables.checksums),
-        "remarks": sorted(remarks.items()),
-    }
-
-
-def priors(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The distinct priors of the runs, as they stand in the records."""
-    found: list[dict[str, Any]] = []
-    for run in runs:
-        prior = run.record.get("prior") or {"name": "not recorded"}
-        if prior not in found:
-            found.append(dict(prior))
-    return found
 
 
 def prompt_tags(name: str | None) -> dict[str, tuple[str, ...]]:
@@ -161,8 +42,10 @@ def prompt_tags(name: str | None) -> dict[str, tuple[str, ...]]:
     return {prompt.prompt_id: prompt.tags for prompt in load_set(name).prompts}
 
 
-def plot(tables: Tables, columns: Sequence[str]) -> str:
-    """The gradient-norm figure as SVG that takes its colours from the page; "" without traces."""
+def plot(tables: Tables, columns: Sequence[str], *, name: str) -> str:
+    """The gradient-norm figure as SVG that takes its colours from the page, its ids marked by
+    `name`; "" without traces.
+    """
     from reports import gradient_norms
 
     if tables.traces is None or tables.traces.empty:
@@ -171,32 +54,37 @@ def plot(tables: Tables, columns: Sequence[str]) -> str:
     if not present:
         return ""
     _, svg, _ = gradient_norms.draw_gradient_norms(tables.traces, columns=present)
-    return gradient_norms.themed(
-        svg, label="Gradient norms against optimisation step and noise level"
-    )
+    label = "Gradient norms against optimisation step and noise level"
+    themed = gradient_norms.themed(svg, label=label)
+    return re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", themed)
 
 
-def render(context: Mapping[str, Any]) -> str:
-    """The page's HTML. Autoescaping is on; only our own CSS, script and figure are marked safe."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (HERE / "static" / "gallery.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    style = (HERE / "static" / "gallery.css").read_text(encoding="utf-8")
-    template = environment.get_template("gallery.html.j2")
-    return template.render(**context, script=script, script_digest=digest, style=style)
+def numbers(
+    shown: Shown, readings: Sequence[summary.Reading], columns: Sequence[str], *, place: int
+) -> dict[str, Any]:
+    """The tables and the figure of one stage, as the template names them."""
+    tables = shown.tables
+    populations = (summary.INTENT_TO_TREAT, summary.COMPLETERS)
+    means = [
+        summary.metrics_table(tables, readings, columns=columns, population=population)
+        for population in populations
+    ]
+    return {
+        "label": shown.label,
+        "readings": readings,
+        "tables": summary.grouped(readings),
+        "counts": summary.counts(tables, columns),
+        "table": means[0],
+        "completers": means[1],
+        "costs": summary.costs(shown.runs, columns),
+        "n_failed": sum(run.failed for run in shown.runs),
+        "verdicts": summary.verdicts(tables, readings, columns=columns),
+        "plot": plot(tables, columns, name=f"stage{place}"),
+    }
 
 
 def page_context(
-    runs: Sequence[Run],
-    tables: Tables,
+    parts: Sequence[Shown],
     *,
     task: str,
     preset_name: str,
@@ -204,22 +92,29 @@ def page_context(
     prompt_set: str | None,
     page: Path,
 ) -> dict[str, Any]:
-    """Everything the template names. `runs` are of one stage, each (column, prompt, seed) once."""
-    stage = str(runs[0].record["stage"])
-    scores = scores_by_run(tables, stage=stage)
-    page_rows = rows(runs, scores, columns=columns, tags=prompt_tags(prompt_set), page=page)
-    shown = summary.readings(tables)
-    counts = summary.counts(tables, columns)
-    table = summary.metrics_table(
-        tables, shown, columns=columns, population=summary.INTENT_TO_TREAT
+    """Everything the template names; writes the sidecars of 3D models beside `page`."""
+    runs = [run for part in parts for run in part.runs]
+    given_meshes = task == TEXTURE
+    models, meshes = write_models(runs, page, bare=given_meshes)
+    page_rows = rows(
+        parts,
+        columns=columns,
+        tags=prompt_tags(prompt_set),
+        page=page,
+        models=models,
+        meshes=meshes if given_meshes else None,
     )
-    completers = summary.metrics_table(
-        tables, shown, columns=columns, population=summary.COMPLETERS
-    )
+    readings = summary.numbered([summary.readings(part.tables) for part in parts])
+    named = zip(parts, readings, strict=True)
+    checksums = {
+        f"{part.label}, {name}" if len(parts) > 1 else name: digest
+        for part in parts
+        for name, digest in part.tables.checksums.items()
+    }
+    levels = parts[0].tables.summary["level"]
     return {
         "task": task,
         "preset": preset_name,
-        "stage": stage,
         "columns": list(columns),
         "rows": page_rows,
         "tags": sorted({tag for row in page_rows for tag in row["tags"]}),
@@ -227,45 +122,54 @@ def page_context(
         "n_seeds": len({run.key[2] for run in runs}),
         "n_runs": len(runs),
         "n_failed": sum(run.failed for run in runs),
+        "has_models": bool(models),
+        "given_meshes": given_meshes,
         "priors": priors(runs),
-        "readings": shown,
-        "tables": summary.grouped(shown),
-        "counts": counts,
-        "table": table,
-        "completers": completers,
-        "costs": summary.costs(runs, columns),
+        "stages": [part.label for part in parts],
+        "parts": [numbers(*pair, columns, place=i) for i, pair in enumerate(named)],
+        "protocols": summary.protocols(readings),
         "cost_readings": summary.COSTS,
-        "verdicts": summary.verdicts(tables, shown, columns=columns),
-        "level": f"{100 * float(tables.summary['level'].max()):.3g}"
-        if len(tables.summary)
-        else "95",
-        "plot": plot(tables, columns),
-        "data": sort_data(page_rows, runs, scores, columns),
-        "provenance": provenance(runs, tables),
+        "level": f"{100 * float(levels.max()):.3g}" if len(levels) else "95",
+        "data": sort_data(page_rows, parts, columns),
+        "provenance": provenance(runs, checksums),
     }
+
+
+def render(context: Mapping[str, Any]) -> str:
+    """The page's HTML."""
+    models = context["has_models"]
+    script = pages.scoped(*SCRIPTS) + (viewer.script() if models else "")
+    policy = (viewer.CSP if models else CSP).format(digest=pages.digest(script))
+    sheets = ["gallery.css", *(["viewer.css"] if models else [])]
+    style = pages.style(*sheets)
+    return pages.render("gallery.html.j2", **context, script=script, policy=policy, style=style)
+
+
+def shown(runs: Path, tables: Path, *, task: str, preset: str, columns: Sequence[str]) -> Shown:
+    """The runs that the list `runs` names, and their tables. Raises ReportError."""
+    found = choose_stage(find_runs(runs, task=task, columns=columns), None)
+    foreign = sorted({str(r.record["preset"]) for r in found} - {preset})
+    if foreign:
+        raise ReportError(f"{runs}: runs of preset {', '.join(foreign)}, not {preset}")
+    return Shown(found, read_tables(tables))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page. Exits with a message that names what is missing."""
     parser = argparse.ArgumentParser(prog="reports.gallery", description=__doc__)
     parser.add_argument("--task", default="geometry")
-    parser.add_argument("--runs", type=Path, required=True, help="their list or their folder")
-    parser.add_argument("--tables", type=Path, required=True, help="results/<preset>/tables")
+    parser.add_argument("--runs", type=Path, required=True, help="list or folder of last stages")
+    parser.add_argument("--tables", type=Path, required=True, help="the folder of their tables")
+    earlier = {"nargs": 2, "action": "append", "default": [], "metavar": ("RUNS", "TABLES")}
+    parser.add_argument("--earlier", type=Path, help="an earlier stage's", **earlier)  # type: ignore[arg-type]
     parser.add_argument("--preset-name", required=True)
     parser.add_argument("--columns", nargs="+", required=True)
-    parser.add_argument("--stage", help="needed where runs have several stages")
     parser.add_argument("--prompt-set", help="gives the rows' order and tags")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
-    runs = choose_stage(find_runs(args.runs, task=args.task, columns=args.columns), args.stage)
-    foreign = sorted({str(r.record["preset"]) for r in runs} - {args.preset_name})
-    if foreign:
-        raise ReportError(
-            f"{args.runs}: runs of preset {', '.join(foreign)}, not {args.preset_name}"
-        )
+    known = {"task": args.task, "preset": args.preset_name, "columns": args.columns}
     context = page_context(
-        runs,
-        read_tables(args.tables),
+        [shown(*pair, **known) for pair in [(args.runs, args.tables), *args.earlier]],
         task=args.task,
         preset_name=args.preset_name,
         columns=args.columns,

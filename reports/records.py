@@ -26,6 +26,7 @@ from prompts.load import PromptError
 if TYPE_CHECKING:
     import pandas
 
+LOG_BYTES = 8192  # of a failed run's log that are read
 VIEWS = ("front", "left", "back", "right")
 TABLES = ("scores", "summary", "pairs", "traces")
 SOURCES = ("pipeline", "methods", "prompts")  # what decides a run's result, presets apart
@@ -96,12 +97,31 @@ class Run:
         path = self.folder / name
         return path if path.exists() else None
 
+    @functools.cached_property
+    def described(self) -> Mapping[str, Any]:
+        """How the pictures were taken, as views/views.json says; empty where there is none."""
+        path = self.beside("views/views.json")
+        return read_json(path) if path else {}
+
+    @property
+    def surface(self) -> Mapping[str, Any]:
+        """Counts of the mesh beside the pictures, its "seam" too; empty without a mesh."""
+        return self.described.get("surface") or {}
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last `lines` of what the run said while it was optimised; "" without a log."""
+        path = self.beside("optimize.log")
+        if path is None:
+            return ""
+        text = path.read_bytes()[-LOG_BYTES:].decode("utf-8", errors="replace")
+        return "\n".join(line.rstrip() for line in text.splitlines()[-lines:]).strip()
+
     def turntable(self) -> Turntable | None:
         """The sprite sheet, or None. Raises ReportError when its description does not fit."""
-        path, described = self.beside("turntable.webp"), self.beside("views/views.json")
-        if path is None or described is None:
+        path, meta = self.beside("turntable.webp"), self.described
+        if path is None or not meta:
             return None
-        meta = read_json(described)
+        described = self.folder / "views/views.json"
         try:
             azimuths = tuple(float(a) for a in meta["azimuths"])
             table = Turntable(path, int(meta["frames"]), int(meta["columns"]), azimuths)
@@ -174,15 +194,21 @@ def read_run(folder: Path) -> Run:
 
 
 def choose_stage(runs: Sequence[Run], stage: str | None) -> list[Run]:
-    """The runs of one stage: each (column, prompt, seed) once. Raises ReportError."""
+    """The runs of `stage`, or all of them where they hold each (column, prompt, seed) once: columns
+    may end in different stages. Raises ReportError.
+    """
     stages = list(dict.fromkeys(run.record["stage"] for run in runs))
-    if stage is None and len(stages) > 1:
-        raise ReportError(
-            f"these runs have the stages {', '.join(stages)}; choose one with --stage"
-        )
-    chosen = [run for run in runs if run.record["stage"] == (stage or stages[0])]
+    chosen = [run for run in runs if stage is None or run.record["stage"] == stage]
     if not chosen:
         raise ReportError(f"no run of stage {stage}; there are {', '.join(stages)}")
+    once: dict[tuple[str, str, int], Run] = {}
+    for run in chosen:
+        other = once.setdefault(run.key, run)
+        if other is not run:
+            raise ReportError(
+                f"{run.folder} and {other.folder} are runs of one object; choose one with --stage, "
+                "or hand over a list of one stage"
+            )
     return chosen
 
 

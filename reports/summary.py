@@ -90,6 +90,21 @@ def readings(tables: Tables) -> list[Reading]:
     ]
 
 
+def numbered(parts: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
+    """The readings of several stages with one numbering of protocols across them all."""
+    known = [reading.protocol_id for part in parts for reading in part]
+    notes = {name: i + 1 for i, name in enumerate(dict.fromkeys(known))}
+    return [[replace(r, note=notes[r.protocol_id]) for r in part] for part in parts]
+
+
+def protocols(parts: Sequence[Sequence[Reading]]) -> list[list[Reading]]:
+    """The readings by protocol, in the order of its number; each label once."""
+    found: dict[int, dict[str, Reading]] = {}
+    for reading in (reading for part in parts for reading in part):
+        found.setdefault(reading.note, {}).setdefault(reading.name, reading)
+    return [list(found[note].values()) for note in sorted(found)]
+
+
 def grouped(shown: Sequence[Reading]) -> list[dict[str, Any]]:
     """The page's tables of numbers: title, groups of readings, costs or not, folded or not."""
     main = [r for r in shown if not r.variant]

@@ -74,23 +74,15 @@ def write_library(folder: Path | str) -> Path:
     return folder / LIBRARY
 
 
-def button(sidecar: str, key: str, *, library: str, alt: str, poster: str | None = None) -> str:
+def button(sidecar: str, library: str, *, key: str, alt: str) -> str:
     """A button, as HTML, that the model takes the place of when it is pressed.
 
-    `sidecar`, `library` and `poster` are paths relative to the page; `alt` says what the model is.
+    `sidecar` and `library` are paths relative to the page; `alt` says what the model is.
     """
     names = {"data-model": _address(sidecar), "data-library": _address(library)}
-    names |= {"data-key": key, "data-alt": alt}
+    names |= {"data-key": key, "data-alt": alt, "aria-label": f"Turn {alt}"}
     attributes = " ".join(f'{name}="{html.escape(value)}"' for name, value in names.items())
-    image = ""
-    if poster is not None:
-        image = (
-            f'<img src="{html.escape(_address(poster))}" alt="{html.escape(alt)}" loading="lazy">'
-        )
-    return (
-        f'<button type="button" class="model" {attributes}>{image}'
-        f'<span class="model-note">Turn it in 3D</span></button>'
-    )
+    return f'<button type="button" class="model" {attributes}>3D</button>'
 
 
 def _address(path: str) -> str:

@@ -117,10 +117,44 @@ def _save(path: Path, image: np.ndarray) -> None:
     Image.fromarray((image * 255 + 0.5).astype(np.uint8)).save(path)
 
 
-def write_run(folder: Path, scene: Balls | None, record: dict[str, Any], *, size: int) -> None:
-    """One run folder; without a `scene` it has no pictures, as after a crash in the first step."""
+def model(scene: Balls, *, smoothness: int = 1) -> tuple[bytes, dict[str, Any]]:
+    """(GLB of the balls with a colour at each vertex, what views.json says of it)."""
+    import torch
+    import trimesh
+
+    from pipeline.meshes.export_glb import coloured_glb
+    from pipeline.meshes.mesh import Mesh
+
+    ball = trimesh.creation.icosphere(subdivisions=smoothness)
+    n = len(scene.radii)
+    points = scene.centres[:, None] + scene.radii[:, None, None] * ball.vertices
+    faces = ball.faces + len(ball.vertices) * np.arange(n)[:, None, None]
+    colours = np.repeat(scene.colours, len(ball.vertices), 0)
+    mesh = Mesh(
+        torch.tensor(points.reshape(-1, 3), dtype=torch.float32),
+        torch.tensor(faces.reshape(-1, 3)),
+    )
+    said = {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "colours": "vertex"}
+    return coloured_glb(mesh, torch.tensor(colours, dtype=torch.float32)), said | {"seam": None}
+
+
+def write_run(
+    folder: Path,
+    scene: Balls | None,
+    record: dict[str, Any],
+    *,
+    size: int,
+    mesh: bool = False,
+    frames: int = 24,
+) -> None:
+    """One run folder; without a `scene` it has no pictures, as after a crash in the first step.
+
+    With `mesh` the scene also lies there as mesh.glb.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    lines = [f"step {i}: <i>loss</i> {1 / (i + 1):.4f}" for i in range(60)]
+    (folder / "optimize.log").write_text("\n".join(lines), encoding="utf-8")
     if scene is None:
         return
     for view, azimuth in VIEWS.items():
@@ -129,10 +163,13 @@ def write_run(folder: Path, scene: Balls | None, record: dict[str, Any], *, size
         _save(folder / "views" / f"{view}_normal.png", normal)
         if view == "front":
             _save(folder / "poster.png", rgba)
-    frames, columns = 24, 6
+    columns = 6
     _save(folder / "turntable.webp", _sheet(scene, frames, columns, size))
-    meta = {"frames": frames, "columns": columns, "size": size}
-    meta["azimuths"] = [360 * i / frames for i in range(frames)]  # type: ignore[assignment]
+    meta: dict[str, Any] = {"frames": frames, "columns": columns, "size": size, "surface": None}
+    meta["azimuths"] = [360 * i / frames for i in range(frames)]
+    if mesh:
+        glb, meta["surface"] = model(scene)
+        (folder / "mesh.glb").write_bytes(glb)
     (folder / "views" / "views.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
@@ -197,8 +234,11 @@ def write_results(
     seeds: tuple[int, ...] = (0,),
     failures: bool = True,
     size: int = 96,
+    task: str = "geometry",
+    stage: str = "nerf",
+    tables: str = "tables",
 ) -> Path:
-    """`root`/runs and `root`/tables for every prompt x column x seed. Returns `root`.
+    """`root`/runs and `root`/`tables` for every prompt x column x seed. Returns `root`.
 
     With `failures`, the first column fails on the second prompt (no pictures), the last column on
     the third (placeholder pictures), and the last prompt's last column was never run.
@@ -209,7 +249,8 @@ def write_results(
         for column in columns:
             for seed in seeds:
                 place = (p, columns.index(column))
-                record, distortion = run_record(text, column, seed), 0.1 / (1 + place[1])
+                record = run_record(text, column, seed, task=task, stage=stage)
+                distortion = (0.1 if stage == "nerf" else 0.04) / (1 + place[1])
                 if failures and place == (len(prompts) - 1, len(columns) - 1):
                     continue
                 scene: Balls | None = balls(p, distortion, generator)
@@ -217,13 +258,43 @@ def write_results(
                     reason = "loss is not finite at step 37 <b>(NaN in the gradient)</b>"
                     record |= {"status": "failed", "reason": reason, "placeholder": True}
                     scene = None if place == (1, 0) else scene
-                tail = Path(column, record["prompt_id"], f"seed{seed}", "nerf")
-                write_run(root / "runs" / "geometry" / tail, scene, record, size=size)
+                folder = root / "runs" / task / column / record["prompt_id"] / f"seed{seed}" / stage
+                write_run(folder, scene, record, size=size, mesh=stage != "nerf")
                 runs.append(record)
     from synthetic_tables import write_tables
 
-    write_tables(root / "tables", runs, generator)
+    write_tables(root / tables, runs, generator)
     return root
+
+
+def write_list(root: Path, name: str, stages: dict[str, str]) -> Path:
+    """`root`/lists/`name`.txt: of each column in `stages`, the runs of its stage."""
+    found = sorted(root.glob("runs/*/*/*/*/*/run.json"))
+    chosen = [path.parent for path in found if stages.get(path.parts[-5]) == path.parts[-2]]
+    path = root / "lists" / f"{name}.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{folder}\n" for folder in chosen), encoding="utf-8")
+    return path
+
+
+def write_stages(root: Path, **options: Any) -> list[str]:
+    """Geometry after NeRF and mesh below `root`; the gallery's options that name them."""
+    names = {"mesh": "geometry", "nerf": "geometry.nerf"}
+    columns = options.get("columns", COLUMNS)
+    pairs = []
+    for stage, name in names.items():
+        write_results(root, stage=stage, tables=f"tables/{name}", **options)
+        listed = write_list(root, name, dict.fromkeys(columns, stage))
+        pairs.append([str(listed), str(root / "tables" / name)])
+    return ["--runs", pairs[0][0], "--tables", pairs[0][1], "--earlier", *pairs[1]]
+
+
+def write_texture(root: Path, **options: Any) -> list[str]:
+    """Painted meshes below `root`; the gallery's options that name them."""
+    write_results(root, task="texture", stage="texture", tables="tables/texture", **options)
+    listed = write_list(root, "texture", dict.fromkeys(options.get("columns", COLUMNS), "texture"))
+    where = ["--runs", str(listed), "--tables", str(root / "tables" / "texture")]
+    return ["--task", "texture", *where]
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ def _rows(
         strict = 243 if failed else rank + int(generator.poisson(1))
         add(view, "strict_rank", strict)
         add(view, "strict_hit", strict == 1)
+    if run["task"] == "texture":
+        if not failed:
+            add("object", "seam", (3 - 2 * skill) * (1 + 0.1 * generator.normal()))
+        return rows
     good = 0.0 if failed else skill + 0.05 * generator.normal()
     add("object", "truth_iou", max(0.0, good))
     add("object", "iou_floor", 0.42)

@@ -94,7 +94,7 @@ def test_what_vanishes_stands_below_a_marked_floor_and_its_numbers_stay() -> Non
 
 
 def test_the_figures_colours_are_the_pages() -> None:
-    style = (Path(figures.__file__).parent / "static" / "gallery.css").read_text(encoding="utf-8")
+    style = (Path(figures.__file__).parent / "static" / "base.css").read_text(encoding="utf-8")
     light = style.partition("@media")[0]
     for term, (_, colour, _) in gradient_norms.TERMS.items():
         assert term == "direction" or f"--term-{term}: {colour};" in light

@@ -4,19 +4,31 @@ hold.
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
+import pandas
 import pytest
 import synthetic_results as synthetic
+import torch
+import trimesh
 
 from pipeline import artifacts
-from reports import gallery, records, summary
+from pipeline.meshes.bake import bake
+from pipeline.meshes.export_glb import textured_glb
+from pipeline.meshes.mesh import Mesh
+from pipeline.meshes.unwrap import unwrap
+from reports import gallery, models, records, summary
+from reports.bare import bare_glb
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = list(synthetic.COLUMNS)
@@ -33,6 +45,13 @@ def build(results: Path, out: Path, *options: str) -> str:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.write_results(tmp_path_factory.mktemp("nasty path #1 %41"), size=16)
+
+
+def write(root: Path, options: list[str], columns: Sequence[str], name: str = "page.html") -> str:
+    out = root / name
+    given = ["--preset-name", "mini", "--columns", *columns, "--out", str(out)]
+    gallery.main([*options, *given])
+    return out.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +138,9 @@ def test_views_carry_their_score_and_rank(results: Path, page: str) -> None:
 
 
 def test_failures_and_gaps_are_shown_with_their_reason(page: str, read: Reader) -> None:
-    cells = [a["class"] for tag, a in read.elements if tag == "td" and a.get("role") == "cell"]
+    cells = [a["class"] for _, a in read.elements if a.get("class", "").startswith("cell ")]
     assert len(cells) == 44
-    assert (cells.count("failed"), cells.count("missing")) == (2, 1)
+    assert (cells.count("cell failed"), cells.count("cell missing")) == (2, 1)
     assert read.text.count("loss is not finite at step 37 <b>(NaN in the gradient)</b>") == 2
     assert read.text.count("pictures are placeholders") == 1  # the other one has no pictures
     assert "placeholder of a failed run" in page
@@ -142,11 +161,12 @@ def test_sorting_data_are_the_scores(results: Path, read: Reader) -> None:
         & (scores["metric"] == "clip_score")
         & (scores["view"] != "object")
     ]
-    metric = [name for name, _, _ in data["metrics"]].index("clip_score")
+    metric = [name for name, *_ in data["metrics"]].index("clip_score")
     assert data["columns"] == COLUMNS
-    assert data["values"][row][1][metric] == pytest.approx(own["value"].mean(), abs=1e-4)
+    assert data["stages"] == ["nerf"]
+    assert data["values"][0][row][1][metric] == pytest.approx(own["value"].mean(), abs=1e-4)
     last = ids.index(synthetic.prompt_id(synthetic.LONG) + ".0")
-    assert set(data["values"][last][3]) == {None}
+    assert set(data["values"][0][last][3]) == {None}
 
 
 def test_says_when_n_is_too_small_and_only_then(results: Path, tmp_path: Path, page: str) -> None:
@@ -167,8 +187,6 @@ def test_says_when_n_is_too_small_and_only_then(results: Path, tmp_path: Path, p
 
 
 def test_readings_of_two_protocols_are_two_table_columns(results: Path, tmp_path: Path) -> None:
-    import pandas
-
     tables = tmp_path / "tables"
     shutil.copytree(results / "tables", tables)
     table = artifacts.read_table(tables / "summary", "summary")
@@ -182,8 +200,6 @@ def test_readings_of_two_protocols_are_two_table_columns(results: Path, tmp_path
 
 
 def test_other_backgrounds_stand_apart(results: Path, tmp_path: Path) -> None:
-    import pandas
-
     tables = tmp_path / "tables"
     shutil.copytree(results / "tables", tables)
     table = artifacts.read_table(tables / "summary", "summary")
@@ -256,6 +272,8 @@ def test_stages_are_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(records.ReportError, match="choose one with --stage"):
         records.choose_stage(runs, None)
     assert records.choose_stage(runs, "mesh") == runs[1:]
+    ends = [runs[0], records.Run(tmp_path, synthetic.run_record("p", "vsd", 0, stage="mesh"))]
+    assert records.choose_stage(ends, None) == ends
     with pytest.raises(records.ReportError, match="no run of stage dmtet"):
         records.choose_stage(runs, "dmtet")
 
@@ -275,8 +293,135 @@ def test_each_seed_is_a_row(tmp_path: Path) -> None:
         size=8,
     )
     where = ["--runs", str(root / "runs"), "--tables", str(root / "tables")]
-    out = root / "page.html"
-    gallery.main([*where, "--preset-name", "mini", "--columns", "csd", "vsd", "--out", str(out)])
-    text = out.read_text(encoding="utf-8")
+    text = write(root, where, ("csd", "vsd"))
     assert text.count("<tbody role") == 2
     assert "seed 1" in text
+
+
+def test_the_end_of_a_failed_runs_log_is_shown_and_of_no_other(page: str, read: Reader) -> None:
+    assert page.count("The end of its log") == 2
+    assert "step 59: <i>loss</i> 0.0167" in read.text
+    assert "step 29: <i>loss</i>" not in read.text  # 60 lines, of which 30 are shown
+
+
+SMALL: dict[str, Any] = {"prompts": synthetic.PLAIN[:2], "failures": False, "size": 8}
+
+
+PAIR = ("csd", "vsd")
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    root = tmp_path_factory.mktemp("stages")
+    return root, synthetic.write_stages(root, columns=PAIR, **SMALL)
+
+
+def test_a_stage_shows_its_own_runs_and_tables(staged: tuple[Path, list[str]]) -> None:
+    root, options = staged
+    text = write(root, options, PAIR)
+    read = Reader(text)
+    places = [a["data-at"] for _, a in read.elements if "data-at" in a]
+    assert places == ["0", "1"] * 4
+    turning = [a["data-src"].split("/")[-2] for _, a in read.elements if "data-src" in a]
+    assert turning == ["mesh", "nerf"] * 4
+    assert "After mesh, where the columns end" in text
+    assert "The same numbers after NeRF, before the last stage" in text
+    assert "<dd>NeRF, then mesh</dd>" in text
+    ids = [a["id"] for _, a in read.elements if "id" in a]
+    assert len(ids) == len(set(ids))  # two figures of gradient norms among them
+    data = json.loads(read.scripts[0])
+    assert data["stages"] == ["mesh", "nerf"]
+    for place, name in enumerate(("geometry", "geometry.nerf")):
+        own = scores_of(root, name).query(
+            "column == 'vsd' and metric == 'truth_iou' and view == 'object'"
+        )
+        metric = [m for m, *_ in data["metrics"]].index("truth_iou")
+        shown = [data["values"][place][row][1][metric] for row in range(2)]
+        assert sorted(shown) == pytest.approx(sorted(own["value"]), abs=1e-5)
+
+
+def test_columns_may_end_in_different_stages(staged: tuple[Path, list[str]]) -> None:
+    root, options = staged
+    last = synthetic.write_list(root, "mixed", {"csd": "nerf", "vsd": "mesh"})
+    nerf = synthetic.write_list(root, "mixed.nerf", {"vsd": "nerf"})
+    tables = shutil.copytree(root / "tables" / "geometry", root / "tables" / "mixed")
+    (tables / "traces.parquet").unlink()
+    parts = [scores_of(root, name) for name in ("geometry", "geometry.nerf")]
+    mixed = pandas.concat([parts[0].query("column == 'vsd'"), parts[1].query("column == 'csd'")])
+    artifacts.write_table(mixed, tables / "scores", "scores")
+    options = ["--runs", str(last), "--tables", str(tables), "--earlier", str(nerf), options[-1]]
+    read = Reader(write(root, options, PAIR))
+    turning = [a["data-src"].split("/") for _, a in read.elements if "data-src" in a]
+    shown = [(part[-5], part[-2]) for part in turning]
+    # csd ends as NeRF and shows that under either choice
+    assert shown == [("csd", "nerf"), ("csd", "nerf"), ("vsd", "mesh"), ("vsd", "nerf")] * 2
+    data = json.loads(read.scripts[0])
+    assert data["stages"] == ["last", "nerf"]
+    metric = [m for m, *_ in data["metrics"]].index("truth_iou")
+    last, nerf = (data["values"][place][0] for place in (0, 1))
+    assert last[0][metric] is not None
+    assert last[0][metric] == nerf[0][metric]
+    assert "last stage" in read.text
+
+
+def scores_of(root: Path, name: str) -> pandas.DataFrame:
+    return artifacts.read_table(root / "tables" / name / "scores", "scores")
+
+
+def test_sidecars_are_the_runs_meshes_and_stale_ones_go(staged: tuple[Path, list[str]]) -> None:
+    root, options = staged
+    stale = artifacts.write_text(root / "page.assets" / "old.glb.js", "")
+    read = Reader(write(root, options, PAIR))
+    assert not stale.exists()
+    buttons = [a for tag, a in read.elements if tag == "button" and a.get("class") == "model"]
+    assert len(buttons) == 4  # the meshes; no NeRF has one
+    for button in buttons:
+        sidecar = (root / unquote(button["data-model"])).read_text()
+        glb = base64.b64decode(sidecar.split('"')[3])
+        assert button["data-key"] in sidecar
+        assert glb in [path.read_bytes() for path in root.rglob("mesh.glb")]
+        assert "as a 3D model" in button["aria-label"]
+        assert (root / unquote(button["data-library"])).is_file()
+    policy = next(a["content"] for tag, a in read.elements if tag == "meta" and "content" in a)
+    assert "strict-dynamic" in policy
+    assert "http" not in policy
+    assert models.folder_of(root / "page.html") == root / "page.assets"
+
+
+def test_meshes_are_rows_that_begin_bare(tmp_path: Path) -> None:
+    options = synthetic.write_texture(tmp_path, prompts=synthetic.PLAIN[:3], size=8)
+    text = write(tmp_path, options, COLUMNS)
+    read = Reader(text)
+    heads = re.findall(r'scope="col"[^>]*><span[^>]*>([^<]*)<', text.split("<tbody")[-4])
+    assert heads == ["bare mesh", *COLUMNS]
+    first = [row.split('<td role="cell"')[1] for row in text.split('class="cells"')[1:]]
+    assert len(first) == 3
+    for cell in first:
+        assert re.findall(r'src="[^"]*/(\w+)\.png"', cell) == [f"{v}_normal" for v in records.VIEWS]
+        assert ".bare.glb.js" in cell
+        assert "data-column" not in cell
+    scores = scores_of(tmp_path, "texture").query("metric == 'seam'")
+    shown = re.findall(r"<dt>seam</dt><dd>([\d.]+)</dd>", text)
+    assert sorted(shown) == sorted(f"{value:.1f}" for value in scores["value"])
+    assert "seam" in {m for m, _, offered, _ in json.loads(read.scripts[0])["metrics"] if offered}
+    assert "3 meshes, each painted" in read.text
+
+
+def test_a_bare_mesh_keeps_its_shape_and_loses_its_colours() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    mesh = Mesh(torch.tensor(ball.vertices, dtype=torch.float32), torch.tensor(ball.faces))
+    atlas = unwrap(mesh, 64)
+    painted = textured_glb(mesh, atlas, bake(lambda x: x.abs(), mesh, atlas))
+    glb = bare_glb(painted, Path("mesh.glb"))
+    assert glb == bare_glb(glb, Path("mesh.glb"))
+    scene = trimesh.load(io.BytesIO(glb), file_type="glb", process=False)
+    (found,) = scene.geometry.values()
+    assert found.volume == pytest.approx(ball.volume, rel=1e-5)
+    assert len(found.faces) == len(ball.faces)
+    assert b"TEXCOORD" not in glb
+    assert b"image/png" not in glb
+    # a ball's normals are its places, across the texture's seams too, but for faces of unequal size
+    assert np.abs(found.vertex_normals - found.vertices).max() < 0.03
+    for broken in (b"", b"glTF" + painted[4:60], painted[:-400], b"hello" * 99):
+        with pytest.raises(artifacts.ArtifactError, match=r"mesh.glb: no GLB with one mesh"):
+            bare_glb(broken, Path("mesh.glb"))

@@ -2,13 +2,16 @@
    data-key, and the viewer's library (data-library). Both are loaded by the first press; nothing before it. */
 (function () {
   "use strict";
+  const FRONT = "0deg 75deg auto";
   const MOST = 8; // viewers open at once; the oldest closes for the next
-  const models = new Map();
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const models = new Map(); // key -> what its sidecar registered, while a viewer shows it
   const scripts = new Map();
   const opened = [];
 
   window.registerModel = function (key, base64) {
-    models.set(key, "data:model/gltf-binary;base64," + base64);
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    models.set(key, new Blob([bytes], { type: "model/gltf-binary" }));
   };
 
   function load(address) {
@@ -16,7 +19,10 @@
       scripts.set(address, new Promise(function (resolve, reject) {
         const element = document.createElement("script");
         element.src = address;
-        element.onload = resolve;
+        element.onload = function () {
+          element.remove();
+          resolve();
+        };
         element.onerror = function () {
           scripts.delete(address);
           element.remove();
@@ -28,9 +34,29 @@
     return scripts.get(address);
   }
 
+  /* Nothing of a closed model stays: it is read from its sidecar again. */
   function close(entry) {
     opened.splice(opened.indexOf(entry), 1);
     entry.frame.replaceWith(entry.button);
+    URL.revokeObjectURL(entry.address);
+    models.delete(entry.button.dataset.key);
+    scripts.delete(entry.button.dataset.model);
+    entry.button.focus({ preventScroll: true });
+  }
+
+  /* Open viewers turn together, so that models can be compared; each keeps its distance. */
+  function direction(viewer) {
+    if (!viewer.loaded) return viewer.getAttribute("camera-orbit");
+    const orbit = viewer.getCameraOrbit();
+    return orbit.theta + "rad " + orbit.phi + "rad auto";
+  }
+  function follow(viewer) {
+    const orbit = direction(viewer);
+    for (const entry of opened) {
+      if (entry.viewer === viewer) continue;
+      entry.viewer.cameraOrbit = orbit;
+      entry.viewer.jumpCameraToGoal();
+    }
   }
 
   function frame(button) {
@@ -40,13 +66,18 @@
     const settings = {
       alt: button.dataset.alt,
       "camera-controls": "",
-      "camera-orbit": "0deg 75deg auto",
+      "camera-orbit": opened.length ? direction(opened[0].viewer) : button.dataset.orbit || FRONT,
       "interaction-prompt": "none",
+      "interpolation-decay": calm ? "0" : "50",
       "shadow-intensity": "0",
       "touch-action": "pan-y",
     };
     for (const name of Object.keys(settings)) viewer.setAttribute(name, settings[name]);
-    viewer.src = models.get(button.dataset.key);
+    const address = URL.createObjectURL(models.get(button.dataset.key));
+    viewer.src = address;
+    viewer.addEventListener("camera-change", function (event) {
+      if (event.detail.source === "user-interaction") follow(viewer);
+    });
     // Its own bar would be drawn over a model that is there at once.
     const bar = document.createElement("div");
     bar.slot = "progress-bar";
@@ -58,25 +89,23 @@
     end.title = "Close the model";
     end.setAttribute("aria-label", end.title);
     box.append(viewer, end);
-    return { box: box, viewer: viewer, end: end };
+    const entry = { frame: box, viewer: viewer, button: button, address: address };
+    end.addEventListener("click", () => close(entry));
+    return entry;
   }
 
   function open(button) {
     button.setAttribute("aria-busy", "true");
     Promise.all([load(button.dataset.library), load(button.dataset.model)]).then(function () {
       if (!models.has(button.dataset.key)) throw new Error(button.dataset.model);
-      const made = frame(button);
-      const entry = { frame: made.box, button: button };
-      made.end.addEventListener("click", function () {
-        close(entry);
-        button.focus();
-      });
+      if (!button.isConnected) return;
       if (opened.length >= MOST) close(opened[0]);
+      const entry = frame(button);
       opened.push(entry);
-      button.replaceWith(made.box);
-      made.viewer.focus();
+      button.replaceWith(entry.frame);
+      entry.viewer.focus({ preventScroll: true });
     }).catch(function () {
-      button.querySelector(".model-note").textContent = "The model's file is missing.";
+      button.textContent = "The model's file is missing.";
     }).finally(function () {
       button.removeAttribute("aria-busy");
     });
@@ -85,5 +114,9 @@
   document.addEventListener("click", function (event) {
     const button = event.target.closest ? event.target.closest("button.model") : null;
     if (button) open(button);
+  });
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "Escape" || !opened.length || document.querySelector("dialog[open]")) return;
+    close(opened.find((entry) => entry.frame.contains(document.activeElement)) || opened[opened.length - 1]);
   });
 })();

@@ -27,11 +27,11 @@ from pipeline.artifacts import (
     write_json,
     write_text,
 )
+from reports import pages
 from reports.records import ReportError, Run
 from reports.study import pictures, texts
 from reports.study.design import CHECK, REPEAT, TRAINING, Picture, Plan, Trial, study_forms
 
-HERE = Path(__file__).resolve().parent.parent
 TRAINING_NOTE = (
     "One of these pictures is in pieces; anyone would choose the whole one. A few comparisons like "
     "this are mixed in, so that we know that people looked."
@@ -206,27 +206,18 @@ def key_content(
 
 def page(study: Study, *, inline: bool) -> str:
     """study.html; with `inline` the pictures stand in it, else in pictures/ beside it."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (HERE / "static" / "study.js").read_text(encoding="utf-8")
-    checksum = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    script = pages.script("study.js")
     sources = {}
     for name, data in study.images.items():
         encoded = base64.b64encode(data).decode() if inline else ""
         sources[name] = f"data:image/png;base64,{encoded}" if inline else f"pictures/{name}.png"
-    return environment.get_template("study.html.j2").render(
+    return pages.render(
+        "study.html.j2",
         study=study.public,
         sources=sources,
         script=script,
-        script_digest=checksum,
-        style=(HERE / "static" / "study.css").read_text(encoding="utf-8"),
+        script_digest=pages.digest(script),
+        style=pages.style("study.css"),
     )
 
 

@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports import pages
 from reports.records import rows_of
 from reports.study import results
 from reports.study.answers import Refusal, Sheet
@@ -17,7 +17,6 @@ from reports.study.texts import PAIRS
 if TYPE_CHECKING:
     import pandas
 
-HERE = Path(__file__).resolve().parent.parent
 # Table 1 of the paper: counts behind the printed shares of 2289 answers (30.3, 10.3, 59.4 %).
 PUBLISHED = {"DreamFusion": 694, "Magic3D": 236, "CSD": 1359}
 
@@ -174,15 +173,4 @@ def context(
 
 def page(context: Mapping[str, Any]) -> str:
     """study_results.html: the section on a page of its own."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (HERE / "static" / "study_results.css").read_text(encoding="utf-8")
-    template = environment.get_template("study_results.html.j2")
-    return template.render(**context, style=style)
+    return pages.render("study_results.html.j2", **context, style=pages.style("study_results.css"))
