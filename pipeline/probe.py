@@ -41,33 +41,44 @@ def probe(
 ) -> list[trace.Row]:
     """The probe rows of the first view; `x` still carries the graph of its render."""
     generator = torch.Generator().manual_seed(1_000_003 * (job.seed + 1) + step)
-    count = job.settings["trace"]["probe_noises"]
     alphas_cumprod = seen.guidance.alphas_cumprod
-    many = _repeated(seen, count)
+    many = repeated(seen, job.settings["trace"]["probe_noises"])
     rows = []
     for share in SHARES:
-        t = torch.full((count,), int(share * len(alphas_cumprod)))
-        noise = torch.randn(count, *x.shape[1:], generator=generator)
-        x_t = distill.diffused(x[:1].detach().expand_as(noise), noise, alphas_cumprod, t)
-        row = coefficients(step, t)
-        wanted_here = wanted(row, seen.conditions)
-        names = list(dict.fromkeys([*wanted_here, distill.TEXT, distill.UNCOND]))
-        predictions = predict(names, many, x_t, t, noise, particle=particle)
-        direction = distill.direction(row, predictions)
-        if seen.conditions.perp_neg is not None:
-            direction = direction + perp_neg_term(predictions, many, x_t, t)
-        weight = float(WEIGHTS[job.settings["weight"]](alphas_cumprod, t[:1]))
+        t = int(share * len(alphas_cumprod))
+        terms = drawn_terms(step, t, x[0].detach(), many, particle, coefficients, generator)
+        weight = float(WEIGHTS[job.settings["weight"]](alphas_cumprod, torch.tensor([t])))
         rows += trace.probe_rows(
-            step,
-            int(t[0]),
-            weight,
-            {"direction": direction, **trace.differences(predictions)},
-            lambda mean: _parameter_norm(x[0], mean, parameters),
+            step, t, weight, terms, lambda mean: _parameter_norm(x[0], mean, parameters)
         )
     return rows
 
 
-def _repeated(seen: Seen, count: int) -> Seen:
+def drawn_terms(
+    step: int,
+    t: int,
+    x: Float[Tensor, "c h w"],
+    many: Seen,
+    particle: Particle | None,
+    coefficients: distill.Coefficients,
+    generator: torch.Generator,
+) -> dict[str, Float[Tensor, "k c h w"] | None]:
+    """`direction` and the terms of `trace.differences` at one picture, under a noise each of `many`
+    views (k of them, all the same).
+    """
+    levels = torch.full((len(many.cameras),), t)
+    noise = torch.randn(len(levels), *x.shape, generator=generator).to(x.device)
+    x_t = distill.diffused(x.expand_as(noise), noise, many.guidance.alphas_cumprod, levels)
+    row = coefficients(step, levels)
+    names = list(dict.fromkeys([*wanted(row, many.conditions), distill.TEXT, distill.UNCOND]))
+    predictions = predict(names, many, x_t, levels, noise, particle=particle)
+    direction = distill.direction(row, predictions)
+    if many.conditions.perp_neg is not None:
+        direction = direction + perp_neg_term(predictions, many, x_t, levels)
+    return {"direction": direction, **trace.differences(predictions)}
+
+
+def repeated(seen: Seen, count: int) -> Seen:
     """The first camera and its view, `count` times."""
     index = torch.zeros(count, dtype=torch.long)
     cameras = {name: getattr(seen.cameras, name)[index] for name in Cameras.__dataclass_fields__}
