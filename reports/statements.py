@@ -2,6 +2,7 @@
 
     python -m reports.statements --page docs/results/statements.md \
         marginal=docs/results/toy81 heldout=docs/results/heldout learned=docs/results/learned
+    python -m reports.statements mini=results/mini/tables/geometry --out statements.md
 
 Each argument is a prior's name and a folder with `summary.csv` and `pairs.csv` (metrics.score) and,
 for norms, `norms.csv` (metrics.norms). A folder that does not exist was not run, and the page says
@@ -29,6 +30,11 @@ from reports.records import ReportError
 if TYPE_CHECKING:
     import pandas
 
+NOTE = (
+    "Statements of arXiv 2310.19415 in our words; every verdict follows from a rule on the tables, "
+    "the same for every prior (reports/statements.py). Few prompts decide little: what is undecided "
+    "or mixed is not thereby wrong."
+)
 MARKERS = ("<!-- statements -->", "<!-- /statements -->")
 HOLDS, FAILS, MIXED, UNDECIDED, NOT_RUN = "holds", "fails", "mixed", "undecided", "not run"
 SEVERAL = 2.0  # times; the least that "several" may mean
@@ -252,7 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the page's table; with --page also writes it between the page's markers."""
     parser = argparse.ArgumentParser(prog="python -m reports.statements")
     parser.add_argument("priors", nargs="+", metavar="NAME=FOLDER")
-    parser.add_argument("--page", type=Path)
+    parser.add_argument("--page", type=Path, help="a page to write it into")
+    parser.add_argument("--out", type=Path, help="a file of its own")
     given = parser.parse_args(arguments)
     named = dict(text.partition("=")[::2] for text in given.priors)
     if not all(named.values()):
@@ -265,6 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         before, rest = page.split(MARKERS[0])
         after = rest.split(MARKERS[1])[1]
         write_text(given.page, f"{before}{MARKERS[0]}\n{text}\n{MARKERS[1]}{after}")
+    if given.out is not None:
+        write_text(given.out, f"# The paper's statements\n\n{NOTE}\n\n{text}\n")
     print(text)
 
 
