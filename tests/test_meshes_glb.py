@@ -1,6 +1,5 @@
 """Atlases, baked textures and GLB files: identities, round trips, another renderer."""
 
-import io
 import json
 import struct
 
@@ -9,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from other_renderer import loaded, other_render
 
 from pipeline.artifacts import ArtifactError
-from pipeline.cameras import Cameras, orbit, rays
+from pipeline.cameras import Cameras, orbit
 from pipeline.meshes import unwrap as unwrapping
 from pipeline.meshes.bake import at, bake, dilated
 from pipeline.meshes.colours import linear_from_display
@@ -183,13 +183,6 @@ def check_structure(data: bytes) -> dict:
     return tree
 
 
-def loaded(data: bytes) -> trimesh.Trimesh:
-    (shape,) = trimesh.load_scene(
-        io.BytesIO(data), file_type="glb", process=False
-    ).geometry.values()
-    return shape
-
-
 def test_files_are_whole_and_the_same_each_time(blob):
     mesh, atlas, image = blob
     for data, again in (
@@ -271,31 +264,6 @@ def field_render(mesh: Mesh, cameras: Cameras) -> tuple[torch.Tensor, torch.Tens
     return waves(raster.interpolate(mesh.vertices[None], rast, mesh.faces)), covered
 
 
-def other_render(data: bytes, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """(rgb, covered) of a GLB as another program shows it: embree's rays, a lookup of its own."""
-    shape = loaded(data)
-    origins, directions = (
-        r.reshape(-1, 3).numpy()[:, [1, 2, 0]] for r in rays(cameras, SIZE, SIZE)
-    )
-    point, ray, face = shape.ray.intersects_location(origins, directions, multiple_hits=False)
-    share = trimesh.triangles.points_to_barycentric(shape.triangles[face], point)
-    uv = (share[:, :, None] * shape.visual.uv[shape.faces[face]]).sum(1)
-    texture = np.asarray(shape.visual.material.baseColorTexture) / 255.0
-    rows, columns, _ = texture.shape
-    x, y = uv[:, 0] * columns - 0.5, (1 - uv[:, 1]) * rows - 0.5
-    rgb = np.zeros((len(point), 3))
-    for i in (0, 1):
-        for j in (0, 1):
-            column, row = np.floor(x).astype(int) + i, np.floor(y).astype(int) + j
-            weight = (1 - abs(x - column)) * (1 - abs(y - row))
-            texel = texture[row.clip(0, rows - 1), column.clip(0, columns - 1)]
-            rgb += weight[:, None] * texel
-    image, covered = np.zeros((len(origins), 3)), np.zeros(len(origins), bool)
-    image[ray], covered[ray] = rgb, True
-    shaped = (len(cameras), SIZE, SIZE)
-    return image.reshape(*shaped, 3), covered.reshape(shaped)
-
-
 @pytest.mark.parametrize("name", ["torus", "car"])
 def test_another_renderer_shows_the_fields_own_picture(name, blob):
     if name == "torus":
@@ -306,7 +274,7 @@ def test_another_renderer_shows_the_fields_own_picture(name, blob):
         image = bake(waves, mesh, atlas)
     cameras = orbit([10.0, 130.0, 250.0], [15.0, 50.0, -20.0], 3.0, 40.0)
     ours, inside = field_render(mesh, cameras)
-    theirs, hit = other_render(textured_glb(mesh, atlas, image), cameras)
+    theirs, hit = other_render(textured_glb(mesh, atlas, image), cameras, SIZE)
     assert (inside.numpy() == hit).mean() > 0.999  # rays along edges may fall to either side
     both = inside.numpy() & hit
     error = (ours.numpy()[both] - theirs[both]) ** 2
