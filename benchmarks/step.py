@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 
 from methods import distill
-from pipeline import config, optimize, recipes
+from pipeline import config, distillation, recipes
 from pipeline.draws import draw_background, draw_cameras
 from pipeline.guidance.interface import View
 from pipeline.guidance.load import load_guidance
-from pipeline.predictions import embed_conditions, wanted
+from pipeline.predictions import wanted
+from pipeline.run_state import Run
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -34,23 +35,21 @@ def milliseconds(call: Callable[[], object]) -> float:
     return 1e3 * (time.process_time() - start)
 
 
-def prepared(preset: str, column: str, bank: Path) -> tuple[optimize.Problem, optimize.Run]:
+def prepared(preset: str, column: str, bank: Path) -> tuple[distillation.Problem, Run]:
     """The first prompt's run of a column at step 0, without probes."""
     spec = config.load_preset(preset)
     prompt = recipes.prompts(spec, "geometry")[0]
-    place = {"stage": spec["chain"][0], "prompt_id": prompt.prompt_id, "seed": 0}
+    place = {"stage": recipes.stages(spec, "geometry")[0], "prompt_id": prompt.prompt_id, "seed": 0}
     job = config.job(preset, column=column, **place)
     settings = copy.deepcopy(job.settings)
     settings["trace"]["probes"] = 0
     job = dataclasses.replace(job, settings=settings)
     guidance = load_guidance(job.prior, bank=bank, prompt=job.prompt, device="cpu")
-    conditions = embed_conditions(guidance, job.prompt, settings)
-    coefficients = distill.METHODS[job.method].make(**job.method_settings)
-    problem = optimize.Problem(job, guidance, conditions, coefficients)
-    return problem, optimize.start_run(problem, "cpu", None)
+    problem = distillation.problem_of(job, guidance)
+    return problem, distillation.start_run(problem, "cpu", None)
 
 
-def parts(problem: optimize.Problem, run: optimize.Run, step: int) -> tuple[float, float]:
+def parts(problem: distillation.Problem, run: Run, step: int) -> tuple[float, float]:
     """(bare prior, bare render with backward) at this state of the run; the run is unchanged."""
     settings, generator = problem.job.settings, torch.Generator().manual_seed(step)
     batch, size = settings["batch"], settings["size"]
@@ -89,10 +88,10 @@ def main() -> None:
     for column in given.columns:
         problem, run = prepared(given.preset, column, given.bank)
         for step in range(given.warm):
-            optimize.one_step(step, run, problem)
+            distillation.one_step(step, run, problem)
         rows = []
         for step in range(given.warm, given.warm + given.steps):
-            whole = milliseconds(partial(optimize.one_step, step, run, problem))
+            whole = milliseconds(partial(distillation.one_step, step, run, problem))
             rows.append((whole, *parts(problem, run, step)))
         whole, prior, render = (statistics.median(column) for column in zip(*rows, strict=True))
         ratio = whole / (prior + render)

@@ -22,14 +22,19 @@ def observe(
 ) -> tuple[Rendering, Cameras, View]:
     """One rendering of the step's batch; everything random comes from `generator`.
 
+    Rendering and view lie where the prior does, the cameras on the CPU.
+
     `prior`: as the preset describes it; where it has ControlNets the view holds their pictures.
     """
     batch, size, nets = settings["batch"], settings["size"], prior.get("controlnets", [])
+    device = guidance.alphas_cumprod.device
     cameras = draw_cameras(step, settings["cameras"], batch, generator)
+    there = cameras.to(device)
     grey = draw_background(settings["background"], batch, generator)
+    grey = None if grey is None else grey.to(device)
     shading = draw_shading(step, settings["shading"], generator)
     rendering = scene.render(
-        cameras,
+        there,
         height=size,
         width=size,
         generator=generator,
@@ -41,5 +46,5 @@ def observe(
     behind = rendering.background.detach().mean((2, 3)) if grey is None else grey
     control = {}
     if nets:
-        control = control_images(rendering, cameras, nets, guidance.picture_size)  # type: ignore[attr-defined]
-    return rendering, cameras, View(behind, cameras.c2w, control, step)
+        control = control_images(rendering, there, nets, guidance.picture_size)  # type: ignore[attr-defined]
+    return rendering, cameras, View(behind, there.c2w, control, step)

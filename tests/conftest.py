@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from browser import browser, visit  # noqa: F401  fixtures of every page's tests
 
 from pipeline import config
 from pipeline.artifacts import save_safetensors, write_json
@@ -60,6 +61,7 @@ def tiny_preset() -> dict[str, Any]:
     stage["scene"]["grid"] |= {"levels": 2, "base_resolution": 4}
     stage["scene"]["occupancy"] |= {"resolution": 8, "interval": 3}
     stage["trace"] = {"every": 1, "extra_every": 0, "probes": 2, "probe_noises": 3}
+    stage["snapshots"] = []
     stage["views"] |= {"size": 24, "samples": 16, "turntable_frames": 5}
     ramp = {"omega_1": 1.0, "omega_2": [0.0, 1.0, 6]}
     preset["columns"] = {

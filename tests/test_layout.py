@@ -117,7 +117,7 @@ def test_the_three_interfaces_know_nothing_of_each_other(part, others):
             assert not known, f"{path} imports {known}"
 
 
-def test_only_optimize_brings_methods_guidance_and_scenes_together():
+def test_one_file_brings_methods_guidance_and_scenes_together():
     together = {
         _module(path)
         for path in SOURCES
@@ -126,7 +126,7 @@ def test_only_optimize_brings_methods_guidance_and_scenes_together():
             for part in ("methods", "pipeline.guidance", "pipeline.scenes")
         )
     }
-    assert together == {"pipeline.optimize"}
+    assert together == {"pipeline.distillation"}
 
 
 def test_nothing_imports_optimize():
@@ -139,7 +139,7 @@ def test_only_optimize_and_the_workflow_read_presets():
     readers = set()
     for path in SOURCES:
         names = {name for name in _ours(path) if _under(name, "pipeline.config")}
-        if names & {f"pipeline.config.{name}" for name in ("job", "load_preset", "columns")}:
+        if names & {f"pipeline.config.{name}" for name in ("job", "load_preset")}:
             readers.add(_module(path))
     assert readers == {f"pipeline.{n}" for n in ("optimize", "doctor", "plan", "texts")}
 

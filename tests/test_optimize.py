@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import RED_CAR
 
-from pipeline import checkpoint, config, observe, optimize, recipes, trace
+from pipeline import checkpoint, config, distillation, observe, optimize, recipes, trace
 from pipeline.artifacts import load_safetensors, read_json, read_table, sha256
 from pipeline.guidance.load import load_guidance
 from pipeline.run_state import Run, named_generator
@@ -93,10 +93,11 @@ MATCHED = config.load_preset("mini")["columns"]
 def test_the_matched_columns_see_the_same_cameras_backgrounds_t_and_noise(
     tiny_job, tiny, run, monkeypatch
 ):
-    monkeypatch.setitem(tiny, "columns", MATCHED)
+    plain = {name: {**column, "stages": {}} for name, column in MATCHED.items()}
+    monkeypatch.setitem(tiny, "columns", plain)
     drawn: list[torch.Tensor] = []
     cameras, background = observe.draw_cameras, observe.draw_background
-    diffused = optimize.distill.diffused
+    diffused = distillation.distill.diffused
 
     def seen_cameras(*arguments: Any) -> Any:
         found = cameras(*arguments)
@@ -113,7 +114,7 @@ def test_the_matched_columns_see_the_same_cameras_backgrounds_t_and_noise(
 
     monkeypatch.setattr(observe, "draw_cameras", seen_cameras)
     monkeypatch.setattr(observe, "draw_background", seen_background)
-    monkeypatch.setattr(optimize.distill, "diffused", seen_noise)
+    monkeypatch.setattr(distillation.distill, "diffused", seen_noise)
     quiet = {"every": 12, "extra_every": 0, "probes": 0, "probe_noises": 2}
     columns = {}
     for column in MATCHED:
@@ -332,14 +333,14 @@ def _poison(monkeypatch: pytest.MonkeyPatch, what: str, job: config.Job) -> None
         calls: list[int] = []
         monkeypatch.setattr(observe, "draw_background", infinite)
     else:
-        weigh = optimize.WEIGHTS[job.settings["weight"]]
+        weigh = distillation.WEIGHTS[job.settings["weight"]]
         steps: list[int] = []
 
         def huge(alphas: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             steps.append(1)
             return weigh(alphas, t) * (float("inf") if len(steps) > 5 else 1.0)
 
-        monkeypatch.setitem(optimize.WEIGHTS, job.settings["weight"], huge)
+        monkeypatch.setitem(distillation.WEIGHTS, job.settings["weight"], huge)
 
 
 @pytest.mark.parametrize("what", ["the direction", "the render", "a gradient"])

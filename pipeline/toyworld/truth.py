@@ -2,10 +2,10 @@
 
     python -m pipeline.toyworld.truth --shapes car duck --size 96 --seed 0 --diversity 0 --out DIR
 
-Writes DIR/<shape>.safetensors. A file's layout is the bank's with more leading axes, `base` uint8 (instances, offsets, views, 4,
-S, S) and `tint` uint8 (instances, offsets, views, 1, S, S), and `shade` (instances, 3). Offsets
-turn the camera around the object by a few degrees, so that a reconstruction that is right but
-slightly turned can be recognised.
+Writes DIR/<shape>.safetensors. A file's layout is the bank's with more leading axes, `base` uint8
+(instances, offsets, views, 4, S, S) and `tint` uint8 (instances, offsets, views, 1, S, S), and
+`shade` (instances, 3). Offsets turn the camera around the object by a few degrees, so that a
+reconstruction that is right but slightly turned can be recognised.
 """
 
 import argparse
