@@ -33,9 +33,9 @@ rule texts:
     output:
         f"results/{PRESET}/texts/{{prior}}.json",
     log:
-        f"results/{PRESET}/logs/texts-{{prior}}.log",
+        f"results/{PRESET}/logs/texts.{{prior}}.log",
     benchmark:
-        f"results/{PRESET}/logs/texts-{{prior}}.benchmark.tsv"
+        f"results/{PRESET}/logs/texts.{{prior}}.benchmark.tsv"
     params:
         preset=PRESET,
         listed=texts_listed,

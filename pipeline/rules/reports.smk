@@ -66,9 +66,9 @@ rule sweep:
     output:
         f"results/{PRESET}/figures/{{sweep}}/sweep.png",
     log:
-        f"results/{PRESET}/logs/sweep_{{sweep}}.log",
+        f"results/{PRESET}/logs/sweep.{{sweep}}.log",
     benchmark:
-        f"results/{PRESET}/logs/sweep_{{sweep}}.benchmark.tsv"
+        f"results/{PRESET}/logs/sweep.{{sweep}}.benchmark.tsv"
     params:
         columns=sweep_columns,
         folder=subpath(output[0], parent=True),
@@ -96,9 +96,9 @@ rule gallery:
             labels={"task": "{task}"},
         ),
     log:
-        f"results/{PRESET}/logs/{{task}}.log",
+        f"results/{PRESET}/logs/gallery.{{task}}.log",
     benchmark:
-        f"results/{PRESET}/logs/{{task}}.benchmark.tsv"
+        f"results/{PRESET}/logs/gallery.{{task}}.benchmark.tsv"
     params:
         preset=PRESET,
         sources=page_options,

@@ -10,9 +10,9 @@ rule bank_shape:
     output:
         f"results/{PRESET}/bank/{{shape}}.safetensors",
     log:
-        f"results/{PRESET}/logs/bank_{{shape}}.log",
+        f"results/{PRESET}/logs/bank_shape.{{shape}}.log",
     benchmark:
-        f"results/{PRESET}/logs/bank_{{shape}}.benchmark.tsv"
+        f"results/{PRESET}/logs/bank_shape.{{shape}}.benchmark.tsv"
     params:
         size=WORLD and WORLD["size"],
         seed=WORLD and WORLD["seed"],
@@ -66,9 +66,9 @@ rule world:
     output:
         f"results/{PRESET}/{{folder}}/world.json",
     log:
-        f"results/{PRESET}/logs/{{folder}}_world.log",
+        f"results/{PRESET}/logs/world.{{folder}}.log",
     benchmark:
-        f"results/{PRESET}/logs/{{folder}}_world.benchmark.tsv"
+        f"results/{PRESET}/logs/world.{{folder}}.benchmark.tsv"
     wildcard_constraints:
         folder="bank|truth",
     params:
