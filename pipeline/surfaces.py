@@ -5,7 +5,8 @@ radiance field  where its density crosses a level (mesh_start's "auto"), coloure
 mesh            its own, coloured at its vertices by its field
 texture         the given mesh, its field baked into a texture on the mesh's atlas
 
-Where a mesh is coarse its faces are quartered first: colours are linear between vertices.
+Colours at vertices are linear between them: where a mesh is coarse its faces are quartered first.
+One with more faces than a page can show is thinned; only the scene itself has them all.
 """
 
 from collections.abc import Callable
@@ -18,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.meshes.bake import bake
+from pipeline.meshes.detail import quartered, thinned
 from pipeline.meshes.export_glb import coloured_glb, textured_glb
 from pipeline.meshes.mesh import Mesh, vertex_normals
 from pipeline.meshes.seams import seams
-from pipeline.meshes.subdivide import quartered
 from pipeline.meshes.unwrap import load_atlas, unwrap
 from pipeline.scenes import volume
 from pipeline.scenes.failure import SceneFailure
@@ -38,6 +39,7 @@ FLOATERS = 0.02  # of the largest part; smaller ones are specks that no view sho
 OUTSIDE, INSIDE, SAMPLES = 0.05, 0.5, 12
 POINTS_AT_ONCE = 1 << 14
 FINE = 12_000  # faces from which colours at vertices show the field's own, to 36 dB and more
+MOST = 60_000  # faces, in a file of about 1 MB
 TEXELS = 512  # of a texture without an atlas of its own
 
 
@@ -137,7 +139,7 @@ def seen_colours(nerf: Nerf, shape: Mesh) -> Float[Tensor, "v 3"]:
 def _coloured(found: ColouredMesh, colours: Callable[[Mesh], Tensor]) -> Surface | None:
     if not len(found.faces):
         return None
-    shape = Mesh(found.vertices, found.faces.long())
+    shape = thinned(Mesh(found.vertices, found.faces.long()), MOST)
     while len(shape.faces) < FINE:
         shape = quartered(shape)
     record = _counts(shape) | {"colours": "vertex", "texels": None, "seam": None}

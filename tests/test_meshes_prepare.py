@@ -3,7 +3,6 @@
 import hostile_meshes as hostile
 import pytest
 import torch
-import trimesh
 
 from pipeline.artifacts import load_safetensors, read_json, sha256, write_json
 from pipeline.meshes import unwrap as unwrapping
@@ -11,7 +10,6 @@ from pipeline.meshes.export_glb import bare_glb
 from pipeline.meshes.load import load_mesh
 from pipeline.meshes.mesh import Mesh, MeshError, checksum
 from pipeline.meshes.prepare import write_mesh
-from pipeline.meshes.subdivide import quartered
 from pipeline.meshes.unwrap import load_atlas, unwrap
 
 
@@ -88,16 +86,3 @@ def test_the_origin_is_repeated_and_its_failure_is_the_meshs(ball, tmp_path, pro
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MeshError, match=r"gone\.obj: no such file"):
         load_mesh(tmp_path / "gone.obj")
-
-
-def test_quartered_faces_are_trimeshs_subdivision():
-    torus = trimesh.creation.torus(0.6, 0.25, major_sections=9, minor_sections=6)
-    mesh = Mesh(torch.tensor(torus.vertices).float(), torch.tensor(torus.faces))
-    found, expected = quartered(mesh), torus.subdivide()
-    shape = trimesh.Trimesh(found.vertices.numpy(), found.faces.numpy(), process=False)
-    assert (len(shape.vertices), len(shape.faces)) == (len(expected.vertices), len(expected.faces))
-    assert shape.is_watertight
-    assert shape.volume == pytest.approx(expected.volume, rel=1e-5)
-    assert torch.equal(found.vertices[: len(mesh.vertices)], mesh.vertices)
-    ours, theirs = (s.triangles_center.round(4) for s in (shape, expected))
-    assert {tuple(c) for c in ours.tolist()} == {tuple(c) for c in theirs.tolist()}
