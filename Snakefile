@@ -17,6 +17,7 @@ include: "pipeline/rules/meshes.smk"
 include: "pipeline/rules/optimize.smk"
 include: "pipeline/rules/metrics.smk"
 include: "pipeline/rules/reports.smk"
+include: "pipeline/rules/evidence.smk"
 include: "pipeline/rules/figures.smk"
 
 

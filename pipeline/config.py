@@ -94,10 +94,15 @@ def load_preset(name: str) -> dict[str, Any]:
     `name+prior` is the preset's first task with every stage under that one of its priors; another
     task has a prior that suits it and stays out.
     """
+    return copy.deepcopy(_shared(name))
+
+
+def _shared(name: str) -> dict[str, Any]:
+    """The preset `name`; every caller gets the same object, to be read only."""
     base, _, prior = name.partition("+")
     if base not in preset_names():
         raise ConfigError(f"unknown preset {base!r}; there are {', '.join(preset_names())}")
-    return copy.deepcopy(_checked(PRESETS / f"{base}.yaml", prior))
+    return _checked(PRESETS / f"{base}.yaml", prior)
 
 
 def with_guidance(name: str, prior: str | None) -> str:
@@ -193,7 +198,7 @@ def _check_tasks(preset: Mapping[str, Any], path: Path) -> None:
 
 def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int) -> Job:
     """The resolved settings of one run. Raises ConfigError for a name the preset does not hold."""
-    preset = load_preset(preset_name)
+    preset = _shared(preset_name)
     path = PRESETS / f"{preset_name.partition('+')[0]}.yaml"
     known = columns(preset)
     if column not in known:
@@ -220,7 +225,7 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
         device=preset["device"],
         method=method.name,
         method_version=method.version,
-        method_settings=found["settings"],
+        method_settings=copy.deepcopy(found["settings"]),
         prior=prior,
         settings=settings,
     )

@@ -8,7 +8,7 @@ encoder.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +20,35 @@ from pipeline.recipes import chains, prompts, tasks
 
 def learned_priors(name: str, preset: Mapping[str, Any]) -> list[str]:
     """The preset's priors that some run uses and that read text by a network, in its order."""
-    used = {found.prior["name"] for found in _one_job_a_stage(name, preset)}
+    used = {one.prior["name"] for _, _, jobs in _kinds(name, preset) for one in jobs}
     return [p for p, spec in preset["priors"].items() if p in used and spec["kind"] != "mixture"]
 
 
 def texts(name: str, preset: Mapping[str, Any], prior: str) -> list[str]:
-    """Each text once, in the order in which the runs ask for it."""
+    """Each text once, in the order of tasks and prompts."""
+    kinds = {(task, tags): jobs for task, tags, jobs in _kinds(name, preset)}
     found: dict[str, None] = {}
     for task in tasks(preset):
         for prompt in prompts(preset, task):
-            for one in _jobs(name, preset, task, prompt.prompt_id):
+            for one in kinds[task, prompt.tags]:
                 if one.prior["name"] == prior:
                     found |= dict.fromkeys(condition_texts(prompt.text, one.settings))
     return list(found)
 
 
-def _jobs(name: str, preset: Mapping[str, Any], task: str, prompt_id: str) -> list[Job]:
+def _kinds(
+    name: str, preset: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[str, ...], list[Job]]]:
+    """(task, tags, the jobs of one prompt with these tags): nothing else decides the settings."""
     seed = preset["seeds"][0]
-    return [
-        job(name, column=column, stage=stage, prompt_id=prompt_id, seed=seed)
-        for of, column, chain in chains(preset)
-        if of == task
-        for stage in chain
-    ]
-
-
-def _one_job_a_stage(name: str, preset: Mapping[str, Any]) -> list[Job]:
-    """Jobs of one prompt of each set of tags: tags may override the prior."""
-    found = []
     for task in tasks(preset):
-        kinds = {prompt.tags: prompt.prompt_id for prompt in prompts(preset, task)}
-        found += [
-            one for prompt_id in kinds.values() for one in _jobs(name, preset, task, prompt_id)
-        ]
-    return found
+        own = [(c, stage) for of, c, chain in chains(preset) if of == task for stage in chain]
+        for tags, prompt_id in {p.tags: p.prompt_id for p in prompts(preset, task)}.items():
+            yield (
+                task,
+                tags,
+                [job(name, column=c, stage=s, prompt_id=prompt_id, seed=seed) for c, s in own],
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ A rule's params hold what decides its result, and nothing else of the preset: ch
 setting plans that column's runs only; changing a comment plans nothing.
 """
 
+import functools
 import json
 import os
 import re
@@ -107,12 +108,15 @@ def task_views(wildcards):
 
 def job_of(wildcards):
     """The resolved job of one run folder."""
+    return resolved(
+        wildcards.column, wildcards.stage, wildcards.prompt_id, int(wildcards.seed)
+    )
+
+
+@functools.cache  # several params of several rules ask for the same one
+def resolved(column, stage, prompt_id, seed):
     return presets.job(
-        PRESET,
-        column=wildcards.column,
-        stage=wildcards.stage,
-        prompt_id=wildcards.prompt_id,
-        seed=int(wildcards.seed),
+        PRESET, column=column, stage=stage, prompt_id=prompt_id, seed=seed
     )
 
 

@@ -96,10 +96,11 @@ rule optimize:
 
 
 rule views:
-    """Four views with normals and depth, the turntable and its poster."""
+    """Four views with normals and depth, the turntable and its poster, the result as a mesh."""
     input:
         scene=f"{RUN}/scene.safetensors",
         record=f"{RUN}/run.json",
+        atlas=atlas_files,
     output:
         listing=f"{RUN}/views/views.json",
     log:
@@ -110,11 +111,13 @@ rule views:
     params:
         folder=subpath(input.record, parent=True),
         settings=view_settings,
+        mesh=atlas_option,
     shell:
         r"""
         python -m pipeline.render_views \
             --run {params.folder:q} \
             --settings {params.settings:q} \
+            {params.mesh:q} \
             --threads {threads} \
             2>&1 | tee {log:q}
         """
