@@ -140,7 +140,7 @@ def test_an_empty_mesh_has_no_surface():
 # --- textures ------------------------------------------------------------------------------------
 
 
-def _texture(shape: str = "car") -> Texture:
+def texture_of(shape: str = "car") -> Texture:
     """The miniature's field, with as much colour on every level as a few hundred steps leave."""
     preset = yaml.safe_load((config.PRESETS / "mini.yaml").read_text(encoding="utf-8"))
     spec = {k: v for k, v in preset["stages"]["texture"]["scene"].items() if k != "kind"}
@@ -153,7 +153,7 @@ def _texture(shape: str = "car") -> Texture:
 
 
 def test_a_texture_looks_like_its_field_in_another_renderer():
-    scene = _texture()
+    scene = texture_of()
     found = surface("texture", scene)
     assert _psnr(scene, found.glb) >= 30
     assert len(found.glb) < 1_500_000
@@ -162,7 +162,7 @@ def test_a_texture_looks_like_its_field_in_another_renderer():
 
 
 def test_an_atlas_made_before_is_taken_and_gives_the_same(tmp_path):
-    scene = _texture("duck")
+    scene = texture_of("duck")
     mesh = Mesh(scene.vertices, scene.faces)
     atlas = unwrap(mesh, 128)
     save_atlas(tmp_path / "atlas.safetensors", atlas, mesh)
@@ -173,4 +173,4 @@ def test_an_atlas_made_before_is_taken_and_gives_the_same(tmp_path):
     again = seams(mesh, atlas, image.float()).record()
     assert found.record["seam"] == pytest.approx(again, rel=0.05)
     with pytest.raises(ArtifactError, match="another mesh"):
-        surface("texture", _texture("house"), tmp_path)
+        surface("texture", texture_of("house"), tmp_path)

@@ -1,4 +1,4 @@
-"""The same shape from more triangles, or from fewer: what vertex colours show, and what they weigh."""
+"""The same shape from more triangles or fewer: what vertex colours can show, what they weigh."""
 
 import torch
 
