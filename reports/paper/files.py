@@ -23,6 +23,10 @@ DPI = 150
 NOTHING_ORDERED = (
     "Pictures of so few prompts order nothing; table2 and the gallery have the numbers."
 )
+# Of columns in their order; told apart by people who do not tell red from green as well.
+COLOURS = (
+    *("#2466a8", "#b4531a", "#1f7f5c", "#7a4b9e", "#8a6a00", "#c2408a", "#4a90a4", "#59616b"),
+)
 
 
 def styled() -> Any:
