@@ -129,19 +129,25 @@ def test_one_file_brings_methods_guidance_and_scenes_together():
     assert together == {"pipeline.distillation"}
 
 
-def test_nothing_imports_optimize():
-    for path in SOURCES:
-        assert not any(_under(name, "pipeline.optimize") for name in _imports(path)), path
+def test_only_a_trial_imports_optimize():
+    """It makes runs of a method that no preset has a column of."""
+    users = {
+        _module(path)
+        for path in SOURCES
+        if any(_under(name, "pipeline.optimize") for name in _imports(path))
+    }
+    assert users == {"pipeline.try_method"}
 
 
-def test_only_optimize_and_the_workflow_read_presets():
+def test_only_optimize_trials_and_the_workflow_read_presets():
     """Also doctor, plan and texts, which the workflow asks. Others may import the types."""
     readers = set()
     for path in SOURCES:
         names = {name for name in _ours(path) if _under(name, "pipeline.config")}
         if names & {f"pipeline.config.{name}" for name in ("job", "load_preset")}:
             readers.add(_module(path))
-    assert readers == {f"pipeline.{n}" for n in ("optimize", "doctor", "plan", "texts")}
+    asked = ("doctor", "plan", "texts")
+    assert readers == {f"pipeline.{n}" for n in ("optimize", "try_method", *asked)}
 
 
 HEAVY = {"transformers", "diffusers", "open_clip", "matplotlib", "pandas", "torchvision", "scipy"}
