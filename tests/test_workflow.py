@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ import yaml
 from conftest import RED_CAR
 from workflow_runs import ROOT, checkout, snakemake
 
-from pipeline import config, doctor, recipes
+from pipeline import config, recipes
 from pipeline.artifacts import write_json
 from pipeline.guidance.load import PRIORS
 from pipeline.locks import held_workdir
@@ -54,46 +52,10 @@ def test_the_default_stops_at_once_without_a_gpu_and_names_what_runs_here(tmp_pa
     assert not (tmp_path / "results").exists()
 
 
-def test_a_gpu_elsewhere_is_not_looked_for_here():
-    preset = config.load_preset("smoke") | {"device": "cuda"}
-    assert "a CUDA GPU" in doctor.requirements(preset)
-    assert "a CUDA GPU" not in doctor.requirements(preset, jobs_run_here=False)
-
-
-def test_the_doctor_names_a_remedy_for_all_that_is_missing(monkeypatch, tmp_path, capsys):
-    preset = config.load_preset("smoke") | {"device": "cuda"}
-    preset["evaluation"]["clip"] = f"local-dir:{tmp_path}"
-    preset["stages"]["nerf"]["prior"] = "stable_diffusion"
-    preset["priors"]["stable_diffusion"] = {"hub": ["org/name@main", "copy/name"]}
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    missing = "\n".join(doctor.missing_for(preset))
-    assert "run make toyworld" in missing
-    assert "hf download org/name\n" in f"{missing}\n"
-    assert "optimisation on cuda: this release optimises on cpu only" in missing
-    (tmp_path / "models--copy--name").mkdir()
-    (tmp_path / "open_clip_model.safetensors").touch()
-    assert len(doctor.missing_for(preset, jobs_run_here=False)) == 1
-    assert doctor.missing_for(preset | {"device": "cpu"}) == []
-    preset["priors"]["stable_diffusion"] = {"path": str(tmp_path / "none")}
-    assert doctor.missing_for(preset | {"device": "cpu"}) == [
-        f"weights of stable_diffusion: no folder {tmp_path}/none"
-    ]
-    assert doctor.main(["--preset", "smoke"]) == 0
-    assert capsys.readouterr().out.startswith("ok ")
-    assert doctor.main(["--preset", "none"]) == 1
-    assert "unknown preset 'none'" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("preset", config.preset_names())
 def test_every_prior_of_a_preset_has_code_that_runs_it(preset):
     for name, spec in config.load_preset(preset)["priors"].items():
         assert spec.get("kind", name) in PRIORS
-
-
-def test_the_doctor_itself_waits_for_no_torch():
-    code = "import sys, pipeline.doctor; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 def test_an_unknown_preset_stops_with_the_known_ones(tmp_path):
