@@ -51,10 +51,8 @@ def mesh_options(wildcards):
 
 def texels(wildcards):
     """About six texels a pixel of the pictures; 1024 make a file of about 1 MB."""
-    (last,) = {
-        chain[-1] for task, _, chain in recipes.chains(SPEC) if task == "texture"
-    }
-    return min(6 * SPEC["stages"][last]["views"]["size"], 1024)
+    stages = recipes.stages(SPEC, "texture")
+    return min(6 * max(SPEC["stages"][one]["views"]["size"] for one in stages), 1024)
 
 
 def atlas_files(wildcards):
