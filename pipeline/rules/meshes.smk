@@ -62,7 +62,9 @@ def atlas_files(wildcards):
 
 
 def atlas_option(wildcards):
-    return [o for path in atlas_files(wildcards) for o in ("--mesh", str(Path(path).parent))]
+    return [
+        o for path in atlas_files(wildcards) for o in ("--mesh", str(Path(path).parent))
+    ]
 
 
 rule toy_mesh:
