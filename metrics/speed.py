@@ -7,7 +7,7 @@
 Measures the snapshots' views (pipeline.render_snapshots) as metrics.score measures the finished
 runs', whose numbers are taken from --tables; a number whose protocol differs from theirs is an
 error. Writes to --out: `speed_scores.csv` (one number a run, step and metric), `speed_curves.csv`
-(means over prompts), `speed_times.csv` (a run's step at nine tenths) and `speed_summary.csv`
+(means over prompts), `speed_runs.csv` (a run's step at nine tenths) and `speed_summary.csv`
 (metrics.curves says what they mean). The reference column is that of plain CSD, unless
 --reference names another.
 """
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = {
         "speed_scores": table,
         "speed_curves": curves.curves(table, level=chosen.level),
-        "speed_times": times,
+        "speed_runs": times,
         "speed_summary": curves.time_summary(times, reference=column, level=chosen.level).assign(
             reference=column
         ),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import read_table
 from reports.paper import tables
-from reports.paper.files import columns_of, listed_runs, made_from
+from reports.paper.files import columns_of, listed_runs, made_from, not_run
 from reports.records import ReportError, reported, rows_of
 
 if TYPE_CHECKING:
@@ -104,10 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """table2.csv, .html, .md, .png, .svg and .txt."""
     parser = argparse.ArgumentParser(prog="reports.paper.table2", description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="of metrics.protocols")
-    parser.add_argument("--runs", type=Path, required=True, help="list or folder of runs")
+    parser.add_argument("--runs", type=Path, help="list or folder of runs")
     parser.add_argument("--columns", nargs="+", help="in this order")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
+    if args.runs is None:
+        not_run(args.out, "table2", "this preset has no task 'geometry'")
     runs = listed_runs(args.runs, task="geometry", columns=args.columns)
     columns = columns_of(runs, args.columns)
     own = paper_rows(read_table(args.tables / "protocols", "protocols"))
