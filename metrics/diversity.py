@@ -24,7 +24,15 @@ from metrics.arguments import parser as arguments_of
 from metrics.clip_score import unit
 from metrics.embeddings import BACKGROUNDS, read_captions, read_embeddings
 from metrics.protocol import protocol_id
-from metrics.runs import VIEWS, Run, counted, read_runs, read_view, view_size
+from metrics.runs import (
+    VIEWS,
+    Run,
+    counted,
+    from_evaluated,
+    read_runs,
+    read_view,
+    view_size,
+)
 from pipeline.artifacts import TABLES, ArtifactError, exit_status, write_table
 from prompts.load import PromptError
 
@@ -112,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the resamples")
     parser.add_argument("--out", required=True, type=Path, help="folder of the table")
     chosen = parser.parse_args(arguments)
-    runs = counted(read_runs(chosen.runs))
+    runs = from_evaluated(counted(read_runs(chosen.runs)))
     plain = candidates.plain(chosen.candidates)
     captions = read_captions(chosen.texts, plain, [], model=chosen.model)
     embedded = {}

@@ -33,7 +33,7 @@ from metrics.embeddings import BACKGROUNDS
 from metrics.reading_sources import Sources, read_columns, read_sources
 from metrics.reading_table import Statistics, table
 from metrics.resampling import RESAMPLES
-from metrics.runs import ELEVATION, VIEWS, counted, read_runs
+from metrics.runs import ELEVATION, VIEWS, counted, from_evaluated, read_runs
 from pipeline.artifacts import exit_status, write_json, write_table
 from prompts.load import PromptError
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder of the tables")
     chosen = parser.parse_args(arguments)
     sources = read_sources(
-        counted(read_runs(chosen.runs)),
+        from_evaluated(counted(read_runs(chosen.runs))),
         texts=chosen.texts,
         model=chosen.model,
         pools=list(dict.fromkeys([chosen.candidates, *chosen.pools])),

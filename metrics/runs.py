@@ -35,6 +35,7 @@ class Run:
     seed: int
     failed: bool  # nothing to look at; so are refused runs
     refused: str = ""  # why the run is not to be scored
+    external: bool = False  # another system's files: no trace, no settings of ours
 
     @property
     def key(self) -> dict[str, Any]:
@@ -66,7 +67,8 @@ def read_run(folder: Path) -> Run:
     failed = status != "ok" or bool(described.get("placeholder", False))
     refused = str(described.get("reason") or "no reason given") if status == "refused" else ""
     known = {name: described[name] for name in names[:-1]}
-    return Run(folder=folder, failed=failed, refused=refused, **known)
+    external = described.get("kind") == "external"
+    return Run(folder=folder, failed=failed, refused=refused, external=external, **known)
 
 
 def read_runs(folders: Iterable[Path | str]) -> list[Run]:
@@ -119,10 +121,32 @@ def seam_ratio(run: Run) -> float | None:
 
     1 cannot be seen; from views/views.json, where pipeline.meshes.seams left it.
     """
-    path = run.folder / "views" / "views.json"
-    surface = read_json(path).get("surface") if path.is_file() else None
-    ratio = ((surface or {}).get("seam") or {}).get("ratio")
+    ratio = ((_described(run).get("surface") or {}).get("seam") or {}).get("ratio")
     return None if ratio is None else float(ratio)
+
+
+def own_cameras(run: Run) -> dict[str, Any] | None:
+    """The cameras of another system's pictures where they are not the evaluated ones."""
+    found = _described(run).get("cameras")
+    return None if found is None else dict(found)
+
+
+def from_evaluated(runs: Iterable[Run]) -> list[Run]:
+    """The runs seen from the evaluated cameras; the others are named on stderr."""
+    kept = []
+    for run in runs:
+        if own_cameras(run) is None:
+            kept.append(run)
+        else:
+            print(f"left out, seen from cameras of its own: {run.folder}", file=sys.stderr)
+    return kept
+
+
+def _described(run: Run) -> dict[str, Any]:
+    """views/views.json, or nothing where there is none."""
+    path = run.folder / "views" / "views.json"
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_view(run: Run, view: str) -> Float[np.ndarray, "h w 4"]:

@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from metrics.runs import (
     VIEWS,
     Run,
     counted,
+    own_cameras,
     read_runs,
     read_view,
     seam_ratio,
@@ -173,23 +174,28 @@ def scores(
     strays = sorted({run.prompt for run in runs} - set(reference.captions.plain))
     if strays:
         raise ArtifactError(f"prompts that are not among the candidates have no rank: {strays}")
-    rows = [row for run in runs for row in run_rows(run, reference)]
+    rows: list[dict[str, Any]] = []
     protocols: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        described = protocol.describe(row["metric"], row["view"], setup)
-        row["protocol_id"] = protocol.protocol_id(described)
-        protocols[row["protocol_id"]] = described
+    for run in runs:
+        own = own_cameras(run)  # then other protocols, and no truth, which is seen from ours
+        known = reference if own is None else replace(reference, truths=None)
+        seen = setup if own is None else replace(setup, cameras={"declared": own})
+        for row in run_rows(run, known):
+            described = protocol.describe(row["metric"], row["view"], seen)
+            row["protocol_id"] = protocol.protocol_id(described)
+            protocols[row["protocol_id"]] = described
+            rows.append(row)
     return pandas.DataFrame(rows), dict(sorted(protocols.items()))
 
 
 def traces(runs: Sequence[Run]) -> "pandas.DataFrame":
-    """The runs' traces under one another; a failed run may have none."""
+    """The runs' traces under one another; a failed run may have none, another system's has none."""
     import pandas
 
     parts = []
     for run in runs:
         path = run.folder / "trace.parquet"
-        if not run.failed or path.is_file():
+        if path.is_file() or not (run.failed or run.external):
             parts.append(read_table(path, "trace").assign(**run.key))
     columns = ["preset", "column", "stage", "prompt_id", "seed"]
     columns += ["step", "t", "term", "norm", "weighted_norm"]

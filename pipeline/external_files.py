@@ -56,7 +56,8 @@ class Source:
         missing = [view for view, path in found.items() if not path.is_file()]
         if missing:
             names = ", ".join(str(found[view].relative_to(self.folder)) for view in missing)
-            raise Refused(f"missing {', '.join(missing)}: no file {names}")
+            of = "" if missing == [OBJECT] else f"missing {', '.join(missing)}: "
+            raise Refused(f"{of}no file {names}")
         if "prompt_file" in self.spec:
             self.check_text(self.path(self.spec["prompt_file"], self.words(prompt)), prompt)
         return found

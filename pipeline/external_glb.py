@@ -106,8 +106,13 @@ def _part(scene: Any, node: str) -> Part | None:
         faces = faces[:, ::-1]
     n, visual = len(vertices), geometry.visual
     part = Part(vertices, faces, np.ones((n, 3)), np.zeros((n, 2)), None, np.ones(3))
-    if visual.kind == "vertex":
-        return replace(part, colour=np.asarray(visual.vertex_colors)[:, :3] / 255.0)
+    colours = visual.vertex_colors if visual.kind == "vertex" else None
+    if colours is None:
+        colours = getattr(visual, "vertex_attributes", {}).get("color")
+    if colours is not None and len(colours) == n:
+        values = np.asarray(colours)
+        most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1.0
+        part = replace(part, colour=values[:, :3].astype(np.float64) / most)
     material = getattr(visual, "material", None)
     factor = getattr(material, "baseColorFactor", None)
     if factor is not None:

@@ -140,3 +140,25 @@ def test_refused_files_have_a_reason_and_no_number(
     treated = summary[(summary["column"] == "sds") & (summary["metric"] == "clip_score")]
     assert set(treated["n_runs"]) == {1}
     assert runs.read_run(towers[2]).failed
+
+
+def test_other_cameras_are_another_protocol(
+    tmp_path: Path, model: str, towers: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures from cameras of their own share no table column, and no test, with ours."""
+    texts = tmp_path / "texts.npz"
+    theirs = change(towers[2], kind="external", stage="external")
+    (theirs / "trace.parquet").unlink()
+    change(towers[3], kind="external", stage="external")
+    listing = {"schema_version": SCHEMA_VERSION, "cameras": {"elevation": 0}}
+    for folder in towers[2:]:
+        write_json(folder / "views" / "views.json", listing)
+    embedded(model, texts, towers, "towers")
+    table = scored(model, texts, towers, tmp_path / "a", "towers")
+    by_column = {c: set(rows["protocol_id"]) for c, rows in table.groupby("column")}
+    assert not by_column["csd"] & by_column["sds"]
+    protocols = json.loads((tmp_path / "a" / "protocols.json").read_text())
+    assert protocols[min(by_column["sds"])]["cameras"] == {"declared": {"elevation": 0}}
+    assert read_table(tmp_path / "a" / "pairs", "pairs").empty
+    assert runs.from_evaluated(runs.read_runs(towers)) == runs.read_runs(towers[:2])
+    assert "cameras of its own" in capsys.readouterr().err
