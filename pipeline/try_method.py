@@ -64,6 +64,18 @@ def settings_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     return settings
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """What the text says. Raises ArgumentTypeError for anything but a JSON object."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        message = f'{text} is not a JSON object such as {{"omega": 7.5}}'
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
 def trials(name: str, settings: Mapping[str, Any]) -> list[Job]:
     """One job a prompt of the preset."""
     preset = load_preset(PRESET)
@@ -118,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs and measures as the module's docstring says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--method", required=True, help="a name in methods/distill.py")
-    parser.add_argument("--settings", type=json.loads, help="JSON; the preset's where it has them")
+    parser.add_argument("--settings", type=json_object, help="the preset's where it has them")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path("results/cards"))
     given = parser.parse_args(arguments)

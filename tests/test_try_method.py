@@ -55,6 +55,13 @@ def test_given_settings_replace_the_presets():
     assert try_method.settings_of("sds", {"omega": 40.0}) == {"omega": 40.0}
 
 
+@pytest.mark.parametrize("text", ["{omega: 3}", "7.5", "[1]"])
+def test_settings_are_a_json_object(text, capsys):
+    with pytest.raises(SystemExit):
+        try_method.main(["--method", "sds", "--settings", text])
+    assert f'{text} is not a JSON object such as {{"omega": 7.5}}' in capsys.readouterr().err
+
+
 def test_a_world_in_one_call_is_the_rules_world(tmp_path):
     asked = {"cameras": CAMERA, "views": VIEWS, "prompts": ["a red car"]}
     assert write_world(tmp_path, WORLD, **asked)
