@@ -15,6 +15,7 @@ from pipeline import external, external_pictures
 from pipeline.artifacts import ArtifactError, read_json, read_png
 from pipeline.external_pictures import Refused
 
+ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
 SETTINGS = {"size": SIZE, "samples": 8, "elevation": 15, "distance": 3.0, "fovy": 40}
 SETTINGS |= {"turntable_frames": 4}
@@ -276,3 +277,16 @@ def test_files_outside_the_folder_and_of_another_task_are_refused(theirs: Theirs
     assert wrong == "the files are of task texture, not geometry"
     (theirs.folder / "a_red_car" / "0.png").write_bytes(b"no picture")
     assert "0.png: not a readable picture" in theirs.run()[CAR]["reason"]
+
+
+def test_the_documented_example_can_be_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ROOT / "docs" / "external_example" / "renders.yaml"
+    told = ["--spec", str(spec), "--column", "theirs", "--preset", "mini", "--task", "geometry"]
+    told += ["--prompts", "toy6", "--settings", json.dumps(SETTINGS), "--out", str(tmp_path)]
+    external.main(told)
+    said = capsys.readouterr().out
+    text = (ROOT / "docs" / "external_results.md").read_text(encoding="utf-8")
+    shown = text.rsplit("```\n", 2)[1].splitlines()
+    assert [line for line in shown if line != "..."] == [said.splitlines()[0], said.splitlines()[4]]

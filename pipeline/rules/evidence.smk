@@ -52,6 +52,50 @@ def last_views(wildcards):
     return [f"{folder}/views/views.json" for folder in run_folders(wildcards.task)]
 
 
+def external_runs(task, column):
+    return plan.run_folders(PRESET, SPEC, task, column=column)
+
+
+for task, spec in SPEC["tasks"].items():
+    for column, description in spec.get("external", {}).items():
+
+        rule:
+            name:
+                f"external_{task}_{column}"
+            input:
+                description,
+            output:
+                records=expand("{f}/run.json", f=external_runs(task, column)),
+                views=expand("{f}/views/views.json", f=external_runs(task, column)),
+                report=f"results/{PRESET}/runs/{task}/{column}/external.json",
+            log:
+                f"results/{PRESET}/logs/external.{task}.{column}.log",
+            benchmark:
+                f"results/{PRESET}/logs/external.{task}.{column}.benchmark.tsv"
+            params:
+                preset=PRESET,
+                task=task,
+                column=column,
+                prompts=spec["prompts"],
+                limit=["--limit", str(spec["limit"])] if spec["limit"] else [],
+                settings=json.dumps(SPEC["stages"][spec["chain"][-1]]["views"]),
+                folder=subpath(output.report, parent=True),
+            shell:
+                r"""
+                python -m pipeline.external \
+                    --spec {input:q} \
+                    --column {params.column:q} \
+                    --preset {params.preset:q} \
+                    --task {params.task:q} \
+                    --prompts {params.prompts:q} \
+                    {params.limit:q} \
+                    --settings {params.settings:q} \
+                    --threads {threads} \
+                    --out {params.folder:q} \
+                    2>&1 | tee {log:q}
+                """
+
+
 rule protocols:
     """Every reading of CLIP score and R-Precision with its interval, and published numbers beside ours."""
     input:
