@@ -8,8 +8,8 @@ Measures the snapshots' views (pipeline.render_snapshots) as metrics.score measu
 runs', whose numbers are taken from --tables; a number whose protocol differs from theirs is an
 error. Writes to --out: `speed_scores.csv` (one number a run, step and metric), `speed_curves.csv`
 (means over prompts), `speed_runs.csv` (a run's step at nine tenths) and `speed_summary.csv`
-(metrics.curves says what they mean). The reference column is that of plain CSD, unless
---reference names another.
+(metrics.curves says what they mean). Columns are compared with plain CSD's, else with that of CSD
+with a negative prompt, else with the first; --reference names another.
 """
 
 import json
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas
 
 METRICS = ("truth_iou", "clip_score")  # of the whole object
-REFERENCE = "csd"  # the method whose column the others are compared with
+REFERENCES = ("csd", "csd_neg")  # methods whose column the others are compared with
 _KEY = ["column", "prompt_id", "seed"]
 
 
@@ -117,17 +117,14 @@ def same_protocol(way: "pandas.DataFrame", ends: "pandas.DataFrame") -> None:
 
 
 def reference_column(runs: Sequence[Run], asked: str | None) -> str:
-    """The column to compare with. Raises ArtifactError where there is none of that name, or of
-    REFERENCE's method.
+    """The column to compare with: the one asked for, or the first of REFERENCES' methods, or the
+    first column. Raises ArtifactError where there is none of the name asked for.
     """
     methods = {run.column: read_json(run.folder / "run.json")["method"] for run in runs}
-    found = asked or next((c for c, method in methods.items() if method == REFERENCE), None)
-    if found not in methods:
-        raise ArtifactError(
-            f"no column {asked or f'of method {REFERENCE}'} among {', '.join(methods)}; name one "
-            "with --reference"
-        )
-    return found
+    if asked is not None and asked not in methods:
+        raise ArtifactError(f"no column {asked} among {', '.join(methods)}: --reference names one")
+    ranked = [column for wanted in REFERENCES for column, its in methods.items() if its == wanted]
+    return asked or [*ranked, *methods][0]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -201,7 +198,7 @@ def _parser() -> Any:
     parser.add_argument("--background", choices=BACKGROUNDS, default="grey")
     parser.add_argument("--ties", choices=TIES, default="expected")
     parser.add_argument("--cameras", type=json.loads, default=CAMERAS, help="JSON, for the id")
-    parser.add_argument("--reference", help="column to compare with; that of plain CSD")
+    parser.add_argument("--reference", help="column to compare with")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", required=True, type=Path, help="folder of the tables")
