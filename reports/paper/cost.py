@@ -187,6 +187,9 @@ def cost_table(table: "pandas.DataFrame", found: Mapping[str, Any]) -> tables.Ta
 
 def written(args: argparse.Namespace, runs: Sequence[Run], scored: Tables) -> None:
     """The figure and the table of the same name with `_table`."""
+    runs = [run for run in runs if run.evaluations is not None]  # other systems' files tell nothing
+    if not runs:
+        not_run(args.out, "cost", "no run says how many evaluations it took")
     columns = columns_of(runs, args.columns)
     earlier = [run for path in args.earlier for run in listed_runs(path, task=args.task)]
     found = costs(runs, earlier, columns)

@@ -33,7 +33,7 @@ def own_runs(runs: Sequence[Run], *, column: str | None, limit: int) -> list[Run
     """The first seed's runs of the paper's own method, or of `column`. Raises ReportError where
     there is neither.
     """
-    met = {run.key[0]: str(run.record["method"]) for run in runs}
+    met = {run.key[0]: str(run.record.get("method")) for run in runs}
     ranked = [name for method in OWN for name, its in met.items() if its == method]
     chosen = column or (ranked[0] if ranked else None)
     if chosen not in met:

@@ -93,24 +93,29 @@ def prompts_of(runs: Sequence[Run], limit: int | None = None) -> dict[str, str]:
 
 
 def made_from(runs: Sequence[Run]) -> str:
-    """What was run: preset, stages, priors, n, failures and commits, a line each."""
+    """What was run: preset, stages, priors, n, failures and commits, a line each. Files of other
+    systems (external runs) have no stage, prior or commit of ours, and it says so.
+    """
+    own = [run for run in runs if "settings" in run.record]
+    others = sorted({run.key[0] for run in runs if "settings" not in run.record})
     stages: dict[str, list[str]] = {}
-    for run in runs:
+    for run in own:
         name = f"{run.record['stage']}, {run.record['settings']['steps']} steps"
         columns = stages.setdefault(name, [])
         columns += [run.key[0]] if run.key[0] not in columns else []
-    shown = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in stages.items())
-    priors = {run.record["prior"]["name"]: prior_in_words(run.record["prior"]) for run in runs}
-    named = "; ".join(f"{name} ({words})" for name, words in priors.items())
+    shown = [f"{name}: {', '.join(columns)}" for name, columns in stages.items()]
+    shown += [f"files of other systems: {', '.join(others)}"] if others else []
+    priors = {run.record["prior"]["name"]: prior_in_words(run.record["prior"]) for run in own}
+    named = "; ".join(f"{name} ({words})" for name, words in priors.items()) or "none of ours"
     prompts, seeds = len({run.key[1] for run in runs}), len({run.key[2] for run in runs})
     failed = sum(run.failed for run in runs)
     return "\n".join(
         [
-            f"Preset {runs[0].record['preset']}. {shown}.",
+            f"Preset {runs[0].record['preset']}. {'; '.join(shown)}.",
             f"Prior: {named}.",
             f"n = {prompts} prompt{'s' * (prompts != 1)} x {seeds} seed{'s' * (seeds != 1)}: "
             f"{len(runs)} runs, {failed} failed.",
-            _commits(runs),
+            *([_commits(own)] if own else []),
         ]
     )
 
