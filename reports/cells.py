@@ -87,8 +87,8 @@ def facts(run: Run, values: Mapping[Any, float]) -> list[tuple[str, str, str]]:
         text = "Whether the front view resembles the true front more than the true back."
         lines.append(("front", told, text))
     if ("seam", "object") in values:
-        text = "Colour jump across the texture's seams, in levels of 255."
-        lines.append(("seam", f"{values['seam', 'object']:.1f}", text))
+        text = "Mean colour jump across the texture's seams, over that elsewhere; 1 is unseen."
+        lines.append(("seam", f"{values['seam', 'object']:.2f}", text))
     if faces := run.surface.get("faces"):
         kind = {"vertex": "a colour at each vertex", "texture": "colours in a texture"}
         text = f"Triangles; {kind.get(str(run.surface.get('colours')), 'no colours')}."
@@ -141,8 +141,11 @@ def cell(
     }
 
 
-def bare(runs: Sequence[Run], page: Path, model: str) -> dict[str, Any] | None:
-    """The mesh that all of `runs` painted, as normals and in 3D; None where no run shows it."""
+def bare(runs: Sequence[Run], page: Path, mesh: Mapping[str, Any]) -> dict[str, Any]:
+    """The mesh that all of `runs` painted: normals from the first that shows it, its 3D button, and
+    what its record `mesh` says.
+    """
+    views: list[dict[str, str]] = []
     for run in runs:
         pictures = {view: run.picture(view, "normal") for view in VIEWS}
         if run.failed or None in pictures.values():
@@ -152,5 +155,14 @@ def bare(runs: Sequence[Run], page: Path, model: str) -> dict[str, Any] | None:
             {"name": view, "src": link(path, page), "alt": f"normals, {view} view {what}"}
             for view, path in pictures.items()
         ]
-        return {"views": views, "model": model, "faces": run.surface.get("faces")}
-    return None
+        break
+    origin = mesh.get("origin") or {}
+    lines = [("faces", mesh.get("faces")), ("file", mesh.get("file"))]
+    lines += [(name, origin.get(name)) for name in ("name", "author", "licence", "uid")]
+    return {
+        "views": views,
+        "model": mesh.get("model", ""),
+        "reason": mesh.get("reason") or "",
+        "changes": list(mesh.get("changes") or ()),
+        "facts": [(n, f"{v:,}" if isinstance(v, int) else str(v)) for n, v in lines if v],
+    }

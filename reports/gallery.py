@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.artifacts import write_text
 from reports import pages, summary, viewer
 from reports.gallery_rows import Shown, rows, sort_data
-from reports.models import write_models
+from reports.models import write_bare, write_models
 from reports.provenance import priors, provenance
 from reports.records import ReportError, Tables, choose_stage, find_runs, read_tables, reported
 
@@ -90,19 +90,23 @@ def page_context(
     preset_name: str,
     columns: Sequence[str],
     prompt_set: str | None,
+    meshes: Path | None,
     page: Path,
 ) -> dict[str, Any]:
     """Everything the template names; writes the sidecars of 3D models beside `page`."""
     runs = [run for part in parts for run in part.runs]
-    given_meshes = task == TEXTURE
-    models, meshes = write_models(runs, page, bare=given_meshes)
+    models = write_models(runs, page)
+    given = None
+    if task == TEXTURE:
+        texts = {run.key[1]: run.record["prompt"] for run in runs}
+        given = write_bare(meshes, texts, page) if meshes else {}
     page_rows = rows(
         parts,
         columns=columns,
         tags=prompt_tags(prompt_set),
         page=page,
         models=models,
-        meshes=meshes if given_meshes else None,
+        meshes=given,
     )
     readings = summary.numbered([summary.readings(part.tables) for part in parts])
     named = zip(parts, readings, strict=True)
@@ -122,8 +126,8 @@ def page_context(
         "n_seeds": len({run.key[2] for run in runs}),
         "n_runs": len(runs),
         "n_failed": sum(run.failed for run in runs),
-        "has_models": bool(models),
-        "given_meshes": given_meshes,
+        "has_models": bool(models) or any("model" in mesh for mesh in (given or {}).values()),
+        "given_meshes": given is not None,
         "priors": priors(runs),
         "stages": [part.label for part in parts],
         "parts": [numbers(*pair, columns, place=i) for i, pair in enumerate(named)],
@@ -164,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--earlier", type=Path, help="an earlier stage's", **earlier)  # type: ignore[arg-type]
     parser.add_argument("--preset-name", required=True)
     parser.add_argument("--columns", nargs="+", required=True)
+    parser.add_argument("--meshes", type=Path, help="the folder of given meshes, of task texture")
     parser.add_argument("--prompt-set", help="gives the rows' order and tags")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
@@ -174,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preset_name=args.preset_name,
         columns=args.columns,
         prompt_set=args.prompt_set,
+        meshes=args.meshes,
         page=Path(os.path.abspath(args.out)),
     )
     write_text(args.out, render(context))

@@ -72,12 +72,12 @@ def rows(
     tags: Mapping[str, Sequence[str]],
     page: Path,
     models: Mapping[Path, str],
-    meshes: Mapping[str, str] | None = None,
+    meshes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per (prompt, seed): prompts in the order of `tags`, then of their text; seeds
     ascending. `cells` holds, for each column, what each of `parts` shows; the last stage is first.
 
-    `meshes` (prompt_id -> button of the bare mesh) makes rows begin with the mesh that they paint.
+    `meshes` (prompt_id -> its record) makes rows begin with the bare mesh that they paint.
     """
     texts = {run.key[1:]: run.record["prompt"] for part in parts for run in part.runs}
     order = {prompt_id: i for i, prompt_id in enumerate(tags)}
@@ -105,7 +105,7 @@ def rows(
         }
         if meshes is not None:
             painted = [run for c in columns if (run := parts[0].by_key.get((c, prompt_id, seed)))]
-            row["bare"] = bare(painted, page, meshes.get(prompt_id, ""))
+            row["bare"] = bare(painted, page, meshes.get(prompt_id, {}))
         found.append(row)
     return found
 

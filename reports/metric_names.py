@@ -71,6 +71,12 @@ METRICS: dict[str, Metric] = {
     "back_front": Metric(
         APPEARANCE, "back ~ front", "Cosine of front and back view; objects with a front only."
     ),
+    "seam": Metric(
+        APPEARANCE,
+        "seam",
+        "Mean colour jump across a texture's seams, over that elsewhere: 1 is unseen, less better.",
+        decimals=2,
+    ),
     "chroma": Metric(
         APPEARANCE, "chroma", "Mean CIELAB chroma of the finished runs: over-saturation raises it."
     ),

@@ -5,11 +5,12 @@ library lies once beside the pages of a preset, in `viewer/`. Both are written a
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from pipeline.artifacts import read_json
 from reports import viewer
-from reports.bare import bare_glb
 from reports.cells import shortened
 from reports.records import Run
 
@@ -21,37 +22,44 @@ def folder_of(page: Path) -> Path:
     return page.with_suffix(".assets")
 
 
-def write_models(
-    runs: Sequence[Run], page: Path, *, bare: bool
-) -> tuple[dict[Path, str], dict[str, str]]:
-    """(run folder -> button of its mesh, prompt_id -> button of the mesh without its colours).
+def write_models(runs: Sequence[Run], page: Path) -> dict[Path, str]:
+    """Run folder -> button of its mesh; sidecars of an earlier page of this name are gone.
 
-    The second is empty unless `bare`. Sidecars of an earlier page of this name are gone. Raises
-    ArtifactError for a mesh.glb that is none.
+    Raises ArtifactError for a mesh.glb that is none.
     """
-    folder = folder_of(page)
-    for stale in folder.glob("*.glb.js"):
+    for stale in folder_of(page).glob("*.glb.js"):
         stale.unlink()
     meshes = [(r, path) for r in runs if (path := r.beside("mesh.glb")) and not r.failed]
-    if not meshes:
-        return {}, {}
-    library = viewer.write_library(page.parent / LIBRARY)
-    coloured: dict[Path, str] = {}
-    plain: dict[str, str] = {}
-
-    def button(name: str, glb: bytes, alt: str) -> str:
-        path = folder / f"{name}.glb.js"
-        key = viewer.write_sidecar(path, glb)
-        beside = (os.path.relpath(p, page.parent) for p in (path, library))
-        return viewer.button(*beside, key=key, alt=alt)
-
+    buttons = {}
     for run, path in meshes:
         column, prompt_id, seed = run.key
         name = f"{column}.{prompt_id}.{seed}.{run.record['stage']}"
-        glb = path.read_bytes()
-        text = f"“{shortened(run.record['prompt'])}”"
-        coloured[run.folder] = button(name, glb, f"{text} by {column} as a 3D model")
-        if bare and prompt_id not in plain:
-            glb = bare_glb(glb, path)
-            plain[prompt_id] = button(f"{prompt_id}.bare", glb, f"bare mesh for {text}, 3D model")
-    return coloured, plain
+        alt = f"“{shortened(run.record['prompt'])}” by {column} as a 3D model"
+        buttons[run.folder] = _button(page, name, path, alt)
+    return buttons
+
+
+def write_bare(folder: Path, prompts: Mapping[str, str], page: Path) -> dict[str, dict[str, Any]]:
+    """prompt_id -> what `folder`/<prompt_id>/mesh.json says of the given mesh, with the button of
+    its bare shape as "model"; {} where it has no record.
+
+    Raises ArtifactError for a broken record.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for prompt_id, text in prompts.items():
+        described, shape = (folder / prompt_id / name for name in ("mesh.json", "bare.glb"))
+        found[prompt_id] = dict(read_json(described)) if described.exists() else {}
+        if shape.exists():
+            alt = f"the bare mesh for “{shortened(text)}” as a 3D model"
+            found[prompt_id]["model"] = _button(page, f"{prompt_id}.bare", shape, alt)
+    return found
+
+
+def _button(page: Path, name: str, glb: Path, alt: str) -> str:
+    sidecar = folder_of(page) / f"{name}.glb.js"
+    key = viewer.write_sidecar(sidecar, glb.read_bytes())
+    library = page.parent / LIBRARY / viewer.LIBRARY
+    if not library.exists():
+        viewer.write_library(library.parent)
+    beside = (os.path.relpath(path, page.parent) for path in (sidecar, library))
+    return viewer.button(*beside, key=key, alt=alt)

@@ -291,10 +291,18 @@ def write_stages(root: Path, **options: Any) -> list[str]:
 
 def write_texture(root: Path, **options: Any) -> list[str]:
     """Painted meshes below `root`; the gallery's options that name them."""
+    from trimesh.creation import icosphere
+
     write_results(root, task="texture", stage="texture", tables="tables/texture", **options)
+    for text in options["prompts"]:
+        folder = root / "meshes" / prompt_id(text)
+        folder.mkdir(parents=True)
+        (folder / "bare.glb").write_bytes(icosphere(subdivisions=2).export(file_type="glb"))
+        said = {"status": "ok", "file": "ball.glb", "faces": 1280, "changes": ["merged 2 <b>"]}
+        (folder / "mesh.json").write_text(json.dumps(said), encoding="utf-8")
     listed = write_list(root, "texture", dict.fromkeys(options.get("columns", COLUMNS), "texture"))
     where = ["--runs", str(listed), "--tables", str(root / "tables" / "texture")]
-    return ["--task", "texture", *where]
+    return ["--task", "texture", *where, "--meshes", str(root / "meshes")]
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def _rows(
         add(view, "strict_hit", strict == 1)
     if run["task"] == "texture":
         if not failed:
-            add("object", "seam", (3 - 2 * skill) * (1 + 0.1 * generator.normal()))
+            add("object", "seam", (2 - skill) * (1 + 0.1 * generator.normal()))
         return rows
     good = 0.0 if failed else skill + 0.05 * generator.normal()
     add("object", "truth_iou", max(0.0, good))
@@ -117,8 +117,14 @@ def _pairs(scores: pandas.DataFrame, columns: list[str]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def write_tables(folder: Path, runs: list[dict[str, Any]], generator: np.random.Generator) -> None:
-    """scores, summary, pairs and traces of `runs` in `folder`."""
+def write_tables(
+    folder: Path,
+    runs: list[dict[str, Any]],
+    generator: np.random.Generator,
+    *,
+    traced: int | None = None,
+) -> None:
+    """scores, summary, pairs and traces of `runs` in `folder`; of `traced` runs only, if given."""
     from synthetic_results import trace_frame
 
     columns = list(dict.fromkeys(run["column"] for run in runs))
@@ -130,7 +136,7 @@ def write_tables(folder: Path, runs: list[dict[str, Any]], generator: np.random.
     artifacts.write_table(_summary(scores), folder / "summary", "summary")
     artifacts.write_table(_pairs(scores, columns), folder / "pairs", "pairs")
     frames = []
-    for run in runs:
+    for run in runs[:traced]:
         if run["status"] == "ok":
             key = {k: run[k] for k in ("preset", "column", "stage", "prompt_id", "seed")}
             frames.append(trace_frame(run["column"], generator).assign(**key))

@@ -4,75 +4,44 @@ for.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic_results as synthetic
+from browser import Open, faults, needs_browser, save, seen_in, wait_until
 
 from pipeline import artifacts
 from reports import gallery
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH or in $CHROMIUM")
+pytestmark = needs_browser
 CAR, DUCK = (synthetic.prompt_id(text) + ".0" for text in ("a red car", "a yellow duck"))
 VISIBLE = (
     "[...document.querySelectorAll('table.gallery tbody')].filter(r => !r.hidden).map(r => r.id)"
 )
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-
-Open = Callable[..., Any]
 
 
-def write_page(root: Path, columns: tuple[str, ...]) -> Path:
-    where = ["--runs", str(root / "runs"), "--tables", str(root / "tables")]
+def write_page(root: Path, options: list[str], columns: tuple[str, ...]) -> Path:
     out = root / "geometry.html"
-    gallery.main([*where, "--preset-name", "mini", "--columns", *columns, "--out", str(out)])
+    given = ["--preset-name", "mini", "--columns", *columns, "--out", str(out)]
+    gallery.main([*options, *given])
     return out
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = synthetic.write_results(tmp_path_factory.mktemp("a folder #1"), size=16)
-    return write_page(root, synthetic.COLUMNS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
+    root = tmp_path_factory.mktemp("a folder #1")
+    return write_page(root, synthetic.write_stages(root, size=16), synthetic.COLUMNS)
 
 
 @pytest.fixture
-def opened(browser: Any, page_file: Path) -> Iterator[Open]:
-    """Opens the page; at the end no console message, error or request to a network may have been
-    seen.
-    """
-    seen: list[str] = []
-    contexts = []
+def opened(visit: Open, page_file: Path) -> Open:
+    """Opens the page, or another file's."""
 
-    def visit(hash_: str = "", *, file: Path = page_file, **options: Any) -> Any:
-        settings = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
-        context = browser.new_context(**(settings | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: seen.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda e: seen.append(str(e)))
-        page.on("requestfailed", lambda r: seen.append(f"failed: {r.url}"))
-        allowed = ("file:", "data:")
-        page.on("request", lambda r: r.url.startswith(allowed) or seen.append(r.url))
-        page.goto(file.as_uri() + hash_)
-        return page
+    def open_page(hash_: str = "", *, file: Path = page_file, **options: Any) -> Any:
+        return visit(file, hash_, **options)
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert seen == []
+    return open_page
 
 
 def positions(page: Any) -> list[str]:
@@ -112,15 +81,25 @@ def test_sorts_by_metric_and_by_paired_difference(opened: Open) -> None:
     )
     table = page.evaluate(values)
     metric = [m[0] for m in table["metrics"]].index("clip_score")
-    column = [table["values"][i][1][metric] for i in order]
+    column = [table["values"][0][i][1][metric] for i in order]
     assert column == sorted(column, reverse=True)
     assert page.get_attribute("thead th:nth-child(2) >> nth=-1", "aria-sort") == "descending"
     page.select_option("#minus", label="sds")
     order = page.evaluate(
         "[...document.querySelectorAll('tbody[data-row]')].map(r => +r.dataset.row)"
     )
-    gaps = [table["values"][i][1][metric] - table["values"][i][0][metric] for i in order]
+    gaps = [table["values"][0][i][1][metric] - table["values"][0][i][0][metric] for i in order]
     assert gaps == sorted(gaps, reverse=True)
+    assert page.locator("#direction").inner_text() == "↓ csd wins first"
+    told = page.locator("table.gallery tbody .delta").first.text_content()
+    assert told == f"csd − sds: +{gaps[0]:.1f}"
+    page.select_option("#sort", "rank")  # a lower rank wins
+    order = page.evaluate(
+        "[...document.querySelectorAll('tbody[data-row]')].map(r => +r.dataset.row)"
+    )
+    metric = [m[0] for m in table["metrics"]].index("rank")
+    gaps = [table["values"][0][i][1][metric] - table["values"][0][i][0][metric] for i in order]
+    assert gaps == sorted(gaps)
     page.select_option("#of", label="vsd")  # its last run is missing: such rows come last
     assert page.evaluate(VISIBLE)[-1] == synthetic.prompt_id(synthetic.LONG) + ".0"
     page.keyboard.press("Escape")
@@ -179,6 +158,7 @@ def test_address_restores_what_was_seen(opened: Open) -> None:
     page.select_option("#minus", label="csd")
     page.click("[data-set-mode=normal]")
     page.click("[data-toggle='0']")
+    page.click("[data-set-stage='1']")
     page.locator("#azimuth").fill("200")
     page.wait_for_timeout(300)
     address = "#" + page.url.partition("#")[2]
@@ -187,7 +167,9 @@ def test_address_restores_what_was_seen(opened: Open) -> None:
     assert again.locator("#angle").inner_text() == "200° back"
     assert again.evaluate("document.documentElement.dataset.mode") == "normal"
     assert again.locator("thead th[data-column='0']").is_hidden()
-    shown = again.locator(f"[id='{CAR}'] figure img").nth(4)
+    assert again.evaluate("document.documentElement.dataset.stage") == "1"
+    shown = again.locator(f"[id='{CAR}'] td:nth-child(2) [data-at='1'] figure img").first
+    assert "/nerf/" in shown.get_attribute("src")
     assert shown.get_attribute("src").endswith("_normal.png")
 
 
@@ -219,36 +201,124 @@ def test_narrow_and_dark_fit_the_window(opened: Open) -> None:
     assert 80 <= box["width"] <= 140
 
 
-def test_text_contrast_is_at_least_aa(opened: Open) -> None:
-    pairs = [("--ink", "--paper"), ("--muted", "--paper"), ("--accent", "--paper")]
-    pairs += [("--bad", "--paper"), ("--bad", "--bad-wash"), ("--muted", "--raised")]
-    pairs += [("--ink", "--bad-wash"), ("--ink", "--hair")]
+def test_nothing_is_wrong_with_contrast_names_and_targets(opened: Open) -> None:
     for scheme in ("light", "dark"):
-        page = opened(color_scheme=scheme)
-        for front, back in pairs:
-            colours = [
-                page.evaluate(
-                    "n => getComputedStyle(document.documentElement).getPropertyValue(n)", n
-                )
-                for n in (front, back)
-            ]
-            assert contrast(*colours) >= 4.5, (scheme, front, back)
+        page = opened("#" + CAR, color_scheme=scheme)
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        assert faults(page) == []
+        page.keyboard.press("?")
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+        page.keyboard.press("c")
+        assert faults(page) == []
 
 
-def contrast(first: str, second: str) -> float:
-    """WCAG 2 contrast ratio of two #rrggbb colours."""
-
-    def luminance(colour: str) -> float:
-        channels = [int(colour.strip()[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(first), luminance(second)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
+def test_the_audit_sees_what_is_wrong(opened: Open) -> None:
+    page = opened()
+    page.evaluate("document.querySelector('.lede').style.color = '#888'")
+    page.evaluate("document.querySelector('figure img').removeAttribute('alt')")
+    page.evaluate("document.querySelector('#play').replaceChildren()")
+    page.evaluate("document.querySelector('#play').removeAttribute('title')")
+    found = faults(page)
+    assert [f.partition(":")[0].split(".")[0] for f in found] == ["P", "no alt", "no name"]
 
 
-def test_eighty_one_prompts_in_six_columns_stay_usable(opened: Open, tmp_path: Path) -> None:
-    """One run's pictures linked 486 times: what is tried is the page, not the renderer."""
+def test_the_stage_switch_shows_the_pictures_and_scores_of_that_stage(opened: Open) -> None:
+    page = opened("#" + CAR)
+    visible = (
+        f"[...document.querySelectorAll(`[id='{CAR}'] .cell`)].filter(c => c.checkVisibility())"
+    )
+    assert page.evaluate(visible + ".map(c => c.dataset.at)") == ["0"] * 4
+    page.keyboard.press("s")
+    assert page.evaluate(visible + ".map(c => c.dataset.at)") == ["1"] * 4
+    assert page.get_attribute("[data-set-stage='1']", "aria-pressed") == "true"
+    wait_until(page, "document.querySelectorAll('.turning').length > 3")
+    sheets = page.evaluate("[...document.querySelectorAll('.turning')].map(e => e.dataset.src)")
+    assert all("/nerf/" in sheet for sheet in sheets)
+    page.click("[data-set-stage='0']")
+    assert page.evaluate(visible + ".map(c => c.dataset.at)") == ["0"] * 4
+
+
+def test_two_columns_under_one_boundary(opened: Open) -> None:
+    page = opened("#" + CAR)
+    page.keyboard.press("c")
+    assert page.evaluate("document.activeElement.id") == "boundary"
+    assert page.locator("#compare-title").inner_text() == "a red car"
+    page.select_option("#right", label="vsd")
+    page.select_option("#picture", "front")
+    wait_until(page, "[...document.querySelectorAll('.pane img')].every(i => i.complete)")
+
+    def at(value: int) -> Any:
+        page.locator("#boundary").fill(str(value))
+        picture = seen_in(page.locator(".wipe")).astype(int)
+        third = picture.shape[0] // 3
+        return picture[third : 2 * third]  # below the knob and above it all is picture
+
+    right, left, middle = at(0), at(100), at(50)
+    save(middle.astype("uint8"), "wipe")
+    half = right.shape[1] // 2
+    assert abs(right - left).max() > 60
+    assert abs(middle[:, : half - 40] - left[:, : half - 40]).max() < 12
+    assert abs(middle[:, half + 40 : -9] - right[:, half + 40 : -9]).max() < 12
+    page.keyboard.press("j")
+    assert page.locator("#compare-title").inner_text() != "a red car"
+    page.keyboard.press("k")
+    page.wait_for_timeout(300)
+    address = page.url.partition("#")[2]
+    page.keyboard.press("Escape")
+    assert not page.locator("#compare").is_visible()
+    assert page.evaluate("document.activeElement.closest('tbody').id") == CAR
+    again = opened("#" + address)
+    assert again.locator("#compare").is_visible()
+    assert again.evaluate("[left.value, right.value, picture.value]") == ["0", "3", "front"]
+
+
+def test_models_open_from_the_keyboard_and_close_with_escape(opened: Open) -> None:
+    page = opened("#" + CAR)
+    page.wait_for_timeout(300)
+    assert not [a for a in page.asked if a.endswith(".js")]
+    button = page.locator(f"[id='{CAR}'] button.model").nth(1)
+    button.focus()
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('model-viewer')?.loaded")
+    viewer = page.locator("model-viewer")
+    assert viewer.get_attribute("alt") == "“a red car” by csd as a 3D model"
+    assert viewer.get_attribute("interpolation-decay") == "0"  # reduced motion
+    wait_until(page, "document.querySelector('model-viewer').getCameraOrbit().theta < 0.01")
+    picture = seen_in(viewer)
+    save(picture, "gallery_model")
+    ground = picture[3, 3].astype(int)
+    drawn = abs(picture.astype(int) - ground).max(-1) > 40
+    assert 0.1 < drawn.mean() < 0.9
+    red = picture[drawn].mean(0)
+    assert red[0] > 2 * red[2]  # a red thing
+    page.keyboard.press("Escape")
+    assert page.locator("model-viewer").count() == 0
+    assert page.evaluate("document.activeElement.dataset.alt").endswith("by csd as a 3D model")
+    page.keyboard.press("v")
+    wait_until(page, "document.querySelectorAll('model-viewer').length === 4")
+    page.keyboard.press("Escape")
+    assert page.locator("model-viewer").count() == 3
+
+
+def test_the_end_of_a_log_unfolds(opened: Open) -> None:
+    page = opened("#" + DUCK)
+    log = page.locator(f"[id='{DUCK}'] [data-at='0'] details.log")
+    assert not log.locator("pre").is_visible()
+    log.locator("summary").click()
+    assert "step 59: <i>loss</i>" in log.locator("pre").inner_text()
+
+
+def test_paper_shows_posters_and_no_controls(opened: Open) -> None:
+    page = opened()
+    page.emulate_media(media="print")
+    assert not page.locator(".player").is_visible()
+    assert not page.locator("button.model").first.is_visible()
+    assert page.locator(f"[id='{CAR}'] .turntable img").first.is_visible()
+
+
+def test_eighty_one_prompts_in_six_columns_stay_usable(visit: Open, tmp_path: Path) -> None:
+    """One run's pictures linked 486 times; `python -m benchmarks.gallery` measures full pages."""
     columns = tuple(f"method{i}" for i in range(6))
     root = synthetic.write_results(
         tmp_path, prompts=("a red car",), columns=columns[:2], failures=False, size=16
@@ -261,7 +331,8 @@ def test_eighty_one_prompts_in_six_columns_stay_usable(opened: Open, tmp_path: P
             shutil.copytree(source, target, copy_function=os.link)
             (target / "run.json").unlink()
             artifacts.write_json(target / "run.json", record)
-    page = opened(file=write_page(root, columns))
+    options = ["--runs", str(root / "runs"), "--tables", str(root / "tables")]
+    page = visit(write_page(root, options, columns))
     assert page.locator("table.gallery tbody").count() == 82
     page.select_option("#sort", "seconds")
     spent = page.evaluate(

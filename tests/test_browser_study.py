@@ -2,9 +2,8 @@
 
 import csv
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,16 @@ import pandas
 import pytest
 import study_people as people
 import synthetic_results as synthetic
+from browser import Open, needs_browser
 
 from pipeline import artifacts
 from reports.study import __main__ as program
 from reports.study import answers
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH or in $CHROMIUM")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = needs_browser
 COLUMNS = ("one", "two", "three")
 PROMPTS = (synthetic.NASTY[0], synthetic.NASTY[1], synthetic.NASTY[2])
 KEPT = "Object.keys(localStorage).length"
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -42,42 +38,16 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
 @pytest.fixture
-def opened(browser: Any, studies: Path) -> Iterator[Open]:
-    """Opens a study; no console message, error or request to a network may have been seen at the
-    end.
-    """
-    seen: list[str] = []
-    contexts = []
+def opened(visit: Open, studies: Path) -> Open:
+    """Opens a study by its name."""
 
-    def visit(name: str = "pairs", hash_: str = "", **options: Any) -> Any:
-        settings = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
-        context = browser.new_context(**(settings | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15000)
-        page.on("console", lambda m: seen.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda e: seen.append(str(e)))
-        page.on("requestfailed", lambda r: seen.append(f"failed: {r.url}"))
-        allowed = ("file:", "data:", "blob:")
-        page.on("request", lambda r: r.url.startswith(allowed) or seen.append(r.url))
-        page.goto((studies / name / "participants" / "study.html").as_uri() + hash_)
+    def open_study(name: str = "pairs", hash_: str = "", **options: Any) -> Any:
+        settings = {"viewport": {"width": 1280, "height": 800}}
+        page = visit(studies / name / "participants" / "study.html", hash_, **settings | options)
         return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert seen == []
+    return open_study
 
 
 SCREENS = {"stage": "trial", "continue": "notice", "done-title": "done"}

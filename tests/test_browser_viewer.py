@@ -2,10 +2,7 @@
 
 import base64
 import hashlib
-import io
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from PIL import Image
+from browser import Open, needs_browser, save, seen_in, wait_until
 
 from pipeline.artifacts import ArtifactError
 from pipeline.meshes.bake import bake
@@ -22,12 +19,6 @@ from pipeline.meshes.mesh import Mesh
 from pipeline.meshes.unwrap import unwrap
 from reports import viewer
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH or in $CHROMIUM")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-background-networking", "--no-first-run",
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-]  # fmt: skip
 # Display rgb of a box's sides: bright, dark and middling, so that any curve applied twice shows.
 FRONT, LEFT, OTHER = (0.85, 0.25, 0.15), (0.10, 0.55, 0.30), (0.40, 0.40, 0.70)
 
@@ -55,12 +46,6 @@ def models() -> dict[str, bytes]:
     }
 
 
-def save(picture: np.ndarray, name: str) -> None:
-    """Keeps a picture to look at, where $SCREENSHOTS names a folder."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        Image.fromarray(picture).save(Path(folder) / f"{name}.png")
-
-
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("a folder #1")
@@ -69,8 +54,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, glb in models().items():
         where = f"assets/{name} #1.glb.js"
         key = viewer.write_sidecar(root / where, glb)
-        buttons.append(viewer.button(where, key, library=library, alt=f'a "{name}" box'))
-    buttons.append(viewer.button("assets/gone.js", "0" * 16, library=library, alt="gone"))
+        buttons.append(viewer.button(where, library, key=key, alt=f'a "{name}" box'))
+    buttons.append(viewer.button("assets/gone.js", library, key="0" * 16, alt="gone"))
     script = viewer.script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = viewer.CSP.format(digest=digest)
@@ -78,47 +63,15 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<style>{viewer.style()} body {{ width: 160px; background: #fff }}</style>"
-        f"<body>{''.join(buttons)}<script>{script}</script>"
+        f"<style>{viewer.style()} div {{ width: 160px; height: 160px; position: relative }}</style>"
+        f"<body>{''.join(f'<div>{b}</div>' for b in buttons)}<script>{script}</script>"
     )
     return page
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield found
-        found.close()
-
-
 @pytest.fixture
-def opened(browser: Any, page_file: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """(page, addresses asked for, console lines); no network may have been asked."""
-    asked: list[str] = []
-    said: list[str] = []
-    context = browser.new_context(viewport={"width": 400, "height": 1000})
-    page = context.new_page()
-    # The library warns where a busy machine draws no frame in time; it goes on.
-    late = "rAF timed out"
-    page.on("console", lambda m: late in m.text or said.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: said.append(str(e)))
-    page.on("request", lambda r: asked.append(r.url))
-    page.goto(page_file.as_uri())
-    yield page, asked, said
-    context.close()
-    assert not [a for a in asked if not a.startswith(("file:", "data:", "blob:"))]
-
-
-def wait_until(page: Any, expression: str) -> None:
-    """Returns when it holds; Playwright's own waiting needs eval, which the policy forbids."""
-    for _ in range(600):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"still not: {expression}")
+def page(visit: Open, page_file: Path) -> Any:
+    return visit(page_file, viewport={"width": 400, "height": 1000})
 
 
 def show(page: Any, number: int, orbit: str = "0deg 90deg auto") -> np.ndarray:
@@ -139,8 +92,7 @@ def turned(page: Any, orbit: str) -> np.ndarray:
         }""",
         orbit,
     )
-    picture = page.locator("model-viewer").screenshot(timeout=60_000)
-    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    return seen_in(page.locator("model-viewer").first)
 
 
 def middle(picture: np.ndarray) -> np.ndarray:
@@ -150,13 +102,12 @@ def middle(picture: np.ndarray) -> np.ndarray:
 
 
 @needs_browser
-def test_the_viewer_shows_a_coloured_object_and_loads_nothing_before(opened):
-    page, asked, said = opened
+def test_the_viewer_shows_a_coloured_object_and_loads_nothing_before(page: Any) -> None:
     page.wait_for_timeout(300)
-    assert [a.rpartition("/")[2] for a in asked] == ["page.html"]
+    assert [a.rpartition("/")[2] for a in page.asked] == ["page.html"]
     assert page.locator("model-viewer").count() == 0
     front = show(page, 0)
-    files = [a.rpartition("/")[2] for a in asked if a.startswith("file:")]
+    files = [a.rpartition("/")[2] for a in page.asked if a.startswith("file:")]
     assert sorted(files) == ["coloured%20%231.glb.js", viewer.LIBRARY, "page.html"]
     assert page.locator("model-viewer").get_attribute("alt") == 'a "coloured" box'
     np.testing.assert_allclose(middle(front), FRONT, atol=0.012)  # three levels of 255
@@ -167,13 +118,11 @@ def test_the_viewer_shows_a_coloured_object_and_loads_nothing_before(opened):
     page.locator(".model-close").click()
     assert page.locator("model-viewer").count() == 0
     assert page.evaluate("document.activeElement.dataset.alt") == 'a "coloured" box'
-    assert said == []
     save(front, "viewer_coloured")
 
 
 @needs_browser
-def test_the_viewer_shows_a_texture_as_it_is_and_lights_a_bare_shape(opened):
-    page, _, said = opened
+def test_the_viewer_shows_a_texture_as_it_is_and_lights_a_bare_shape(page: Any) -> None:
     textured = show(page, 1, "20deg 75deg auto")
     np.testing.assert_allclose(middle(textured), FRONT, atol=0.012)
     page.locator(".model-close").click()
@@ -181,18 +130,53 @@ def test_the_viewer_shows_a_texture_as_it_is_and_lights_a_bare_shape(opened):
     inside = bare[(bare < 250).any(2)]
     assert inside.std(0).max() > 5  # its sides differ
     assert (np.ptp(inside.astype(int), axis=1) < 12).mean() > 0.95  # grey
-    assert said == []
     save(textured, "viewer_textured")
     save(bare, "viewer_bare")
 
 
 @needs_browser
-def test_a_missing_file_is_said(opened):
-    page, _, _ = opened
+def test_a_closed_model_leaves_nothing_and_opens_again(page: Any) -> None:
+    page.evaluate(
+        "() => { window.held = 0; const { createObjectURL, revokeObjectURL } = URL;"
+        "URL.createObjectURL = (b) => { held += 1; return createObjectURL.call(URL, b); };"
+        "URL.revokeObjectURL = (a) => { held -= 1; revokeObjectURL.call(URL, a); } }"
+    )
+    show(page, 0)
+    assert page.evaluate("held") >= 1
+    page.keyboard.press("Escape")
+    assert page.locator("model-viewer").count() == 0
+    wait_until(page, "held === 0")
+    assert page.locator("script[src*='glb']").count() == 0
+    front = show(page, 0)
+    np.testing.assert_allclose(middle(front), FRONT, atol=0.012)
+
+
+@needs_browser
+def test_open_models_turn_together(page: Any) -> None:
+    show(page, 0)
+    page.locator("button.model").nth(0).click()  # the first is open: this is the textured one
+    wait_until(
+        page, "[...document.querySelectorAll('model-viewer')].filter(v => v.loaded).length == 2"
+    )
+    page.locator(".model-close").first.focus()
+    page.keyboard.press("Tab")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelector('model-viewer').getCameraOrbit().theta != 0")
+    page.wait_for_timeout(500)
+    angles = "[...document.querySelectorAll('model-viewer')].map(v => v.getCameraOrbit().theta)"
+    first, second = page.evaluate(angles)
+    assert first == pytest.approx(second, abs=1e-3)
+    assert abs(first) > 0.05
+
+
+@needs_browser
+def test_a_missing_file_is_said(page: Any) -> None:
     page.locator("button.model").nth(3).click()
-    wait_until(page, "document.querySelectorAll('.model-note')[3].textContent.includes('missing')")
+    wait_until(page, "document.querySelectorAll('.model')[3].textContent.includes('missing')")
     assert page.locator("model-viewer").count() == 0
     assert page.locator("button.model").count() == 4
+    page.said.clear()  # the browser names the file on its console
 
 
 def test_sidecars_hold_the_model_and_refuse_other_files(tmp_path):
@@ -217,7 +201,7 @@ def test_a_changed_library_is_not_handed_on(tmp_path, monkeypatch):
 
 
 def test_buttons_escape_what_they_are_given():
-    text = viewer.button("a/<b>.js", "k", library="l.js", alt='"><script>', poster="p q#.png")
+    text = viewer.button("a/<b>.js", "l q#.js", key="k", alt='"><script>')
     assert "<script>" not in text
     assert 'data-model="a/%3Cb%3E.js"' in text
-    assert 'src="p%20q%23.png"' in text
+    assert 'data-library="l%20q%23.js"' in text

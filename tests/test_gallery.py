@@ -4,7 +4,6 @@ hold.
 
 import base64
 import hashlib
-import io
 import json
 import re
 import shutil
@@ -15,20 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pandas
 import pytest
 import synthetic_results as synthetic
-import torch
-import trimesh
 
 from pipeline import artifacts
-from pipeline.meshes.bake import bake
-from pipeline.meshes.export_glb import textured_glb
-from pipeline.meshes.mesh import Mesh
-from pipeline.meshes.unwrap import unwrap
 from reports import gallery, models, records, summary
-from reports.bare import bare_glb
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = list(synthetic.COLUMNS)
@@ -402,26 +393,22 @@ def test_meshes_are_rows_that_begin_bare(tmp_path: Path) -> None:
         assert "data-column" not in cell
     scores = scores_of(tmp_path, "texture").query("metric == 'seam'")
     shown = re.findall(r"<dt>seam</dt><dd>([\d.]+)</dd>", text)
-    assert sorted(shown) == sorted(f"{value:.1f}" for value in scores["value"])
+    assert sorted(shown) == sorted(f"{value:.2f}" for value in scores["value"])
     assert "seam" in {m for m, _, offered, _ in json.loads(read.scripts[0])["metrics"] if offered}
     assert "3 meshes, each painted" in read.text
+    assert read.text.count("merged 2 <b>") == 3
 
 
-def test_a_bare_mesh_keeps_its_shape_and_loses_its_colours() -> None:
-    ball = trimesh.creation.icosphere(subdivisions=2)
-    mesh = Mesh(torch.tensor(ball.vertices, dtype=torch.float32), torch.tensor(ball.faces))
-    atlas = unwrap(mesh, 64)
-    painted = textured_glb(mesh, atlas, bake(lambda x: x.abs(), mesh, atlas))
-    glb = bare_glb(painted, Path("mesh.glb"))
-    assert glb == bare_glb(glb, Path("mesh.glb"))
-    scene = trimesh.load(io.BytesIO(glb), file_type="glb", process=False)
-    (found,) = scene.geometry.values()
-    assert found.volume == pytest.approx(ball.volume, rel=1e-5)
-    assert len(found.faces) == len(ball.faces)
-    assert b"TEXCOORD" not in glb
-    assert b"image/png" not in glb
-    # a ball's normals are its places, across the texture's seams too, but for faces of unequal size
-    assert np.abs(found.vertex_normals - found.vertices).max() < 0.03
-    for broken in (b"", b"glTF" + painted[4:60], painted[:-400], b"hello" * 99):
-        with pytest.raises(artifacts.ArtifactError, match=r"mesh.glb: no GLB with one mesh"):
-            bare_glb(broken, Path("mesh.glb"))
+def test_an_unusable_mesh_says_why(tmp_path: Path) -> None:
+    options = synthetic.write_texture(tmp_path, prompts=synthetic.PLAIN[:3], size=8)
+    folder = tmp_path / "meshes" / synthetic.prompt_id(synthetic.PLAIN[0])
+    (folder / "bare.glb").unlink()
+    record = {
+        "status": "failed",
+        "file": "car.glb",
+        "reason": "car.glb: no <faces>; export it again",
+    }
+    artifacts.write_json(folder / "mesh.json", record)
+    text = write(tmp_path, options, COLUMNS)
+    assert "car.glb: no &lt;faces&gt;; export it again" in text
+    assert text.count(".bare.glb.js") == 2

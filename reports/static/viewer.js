@@ -88,8 +88,8 @@
     end.textContent = "\u00d7";
     end.title = "Close the model";
     end.setAttribute("aria-label", end.title);
-    box.append(viewer, end);
-    const entry = { frame: box, viewer: viewer, button: button, address: address };
+    box.append(end, viewer);
+    const entry = { frame: box, viewer: viewer, end: end, button: button, address: address };
     end.addEventListener("click", () => close(entry));
     return entry;
   }
@@ -103,7 +103,7 @@
       const entry = frame(button);
       opened.push(entry);
       button.replaceWith(entry.frame);
-      entry.viewer.focus({ preventScroll: true });
+      entry.end.focus({ preventScroll: true }); // the model is the next stop
     }).catch(function () {
       button.textContent = "The model's file is missing.";
     }).finally(function () {
