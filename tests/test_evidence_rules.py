@@ -1,0 +1,33 @@
+"""The evidence as targets: what they plan, and what stops them."""
+
+import re
+
+from conftest import RED_CAR
+from workflow_runs import ROOT, snakemake
+
+
+def planned(output: str) -> dict[str, int]:
+    """Rule -> number of jobs, from the table that a dry run prints last."""
+    table = output.rsplit("Job stats:", 1)[-1]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def test_every_table_has_its_readings_a_study_and_a_gate(tmp_path):
+    targets = ["evidence", "study_results", "regression"]
+    done = snakemake(ROOT, tmp_path, "smoke", "-n", *targets)
+    assert done.returncode == 0, done.stdout[-3000:]
+    jobs = planned(done.stdout)
+    tasks, shown = 2, 3  # geometry, texture; and geometry's first stage
+    for rule in ("protocols", "diversity", "norms", "frozen_study", "study_answers"):
+        assert jobs[rule] == tasks, rule
+    assert (jobs["compared"], jobs["score"], jobs["statements"]) == (shown, shown, 1)
+    assert "new_baseline" not in jobs
+    assert RED_CAR in (ROOT / "baselines" / "smoke" / "geometry" / "scores.csv").read_text()
+
+
+def test_a_preset_without_a_baseline_says_how_to_write_one(tmp_path):
+    options = ["-n", "regression", "--config", "preset=smoke", f"baseline={tmp_path}"]
+    done = snakemake(ROOT, tmp_path, None, *options)
+    assert done.returncode != 0
+    assert "no baseline of geometry" in done.stdout
+    assert "snakemake baseline --config preset=smoke" in done.stdout
