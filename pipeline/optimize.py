@@ -26,6 +26,7 @@ from pipeline.distillation import FAILURES, Problem, one_step, problem_of, start
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.load import load_guidance, models
 from pipeline.locks import alone
+from pipeline.out_of_memory import naming_what_to_lower
 from pipeline.run_state import Run
 from prompts.load import PromptError
 
@@ -145,16 +146,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prompt_id=given.prompt_id,
         seed=given.seed,
     )
-    optimize(
-        found,
-        given.out,
-        bank=given.bank,
-        device=given.device or found.device,
-        init_from=given.init_from,
-        threads=given.threads,
-        text_cache=given.texts,
-        mesh=given.mesh,
-    )
+    with naming_what_to_lower(found):
+        optimize(
+            found,
+            given.out,
+            bank=given.bank,
+            device=given.device or found.device,
+            init_from=given.init_from,
+            threads=given.threads,
+            text_cache=given.texts,
+            mesh=given.mesh,
+        )
 
 
 if __name__ == "__main__":

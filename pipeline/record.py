@@ -199,6 +199,7 @@ def write_run(out: Path, job: Job, origin: Origin, outcome: Outcome) -> None:
             **asdict(job),
             "device": origin.device,
             "device_name": device_name(origin.device),
+            "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # which of several was ours
             "threads": origin.threads,
             "seconds": {
                 "imports": _rounded(imports),

@@ -23,14 +23,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smoke preset with more steps, so that there is something to interrupt."""
     folder = checkout(tmp_path_factory.mktemp("faults") / "source")
     preset = yaml.safe_load((folder / "presets" / "smoke.yaml").read_text(encoding="utf-8"))
-    preset["stages"]["nerf"] |= {"steps": 120, "checkpoint_every": 5}
+    for stage in ("nerf", "mesh"):
+        preset["stages"][stage] |= {"steps": 120, "checkpoint_every": 5}
     (folder / "presets" / f"{PRESET}.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
     return folder
 
 
-def _results(work: Path) -> dict[str, bytes]:
-    root = work / "results" / PRESET
-    patterns = [*(f"runs/**/{name}" for name in SAME), "tables/*.parquet", "tables/*.csv"]
+def results(work: Path, preset: str = PRESET) -> dict[str, bytes]:
+    """Every file of a finished workflow that must not depend on what happened on the way."""
+    root = work / "results" / preset
+    patterns = [*(f"runs/**/{name}" for name in SAME), "tables/**/*.parquet", "tables/**/*.csv"]
+    patterns += ["meshes/*/*.safetensors"]
     patterns += ["bank/*.safetensors", "truth/*.safetensors", "bank/world.json"]
     files = {path for pattern in patterns for path in root.glob(pattern)}
     assert len(files) > 40
@@ -44,7 +47,7 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     start = time.monotonic()
     done = snakemake(source, work, PRESET)
     assert done.returncode == 0, done.stdout[-5000:]
-    return _results(work), time.monotonic() - start
+    return results(work), time.monotonic() - start
 
 
 def _kill_when(source: Path, work: Path, due: Callable[[float], bool]) -> bool:
@@ -69,7 +72,7 @@ def _kill_when(source: Path, work: Path, due: Callable[[float], bool]) -> bool:
 def _finished_like(source: Path, work: Path, expected: dict[str, bytes]) -> None:
     done = snakemake(source, work, PRESET)
     assert done.returncode == 0, done.stdout[-5000:]
-    found = _results(work)
+    found = results(work)
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
     assert not list(work.glob("results/*/runs/**/checkpoint"))

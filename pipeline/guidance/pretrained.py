@@ -158,7 +158,7 @@ def _local(path: Path) -> Path:
 
 def _snapshot(name: str, variant: str | None, parts: Sequence[str]) -> Source:
     """The hub's model on this disk; FileNotFoundError says why it cannot be had."""
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, get_session, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -172,6 +172,7 @@ def _snapshot(name: str, variant: str | None, parts: Sequence[str]) -> Source:
     page = f"{constants.ENDPOINT}/{repository}"
     weights = "*.safetensors" if variant is None else f"*.{variant}*.safetensors"
     prefixes = [f"{part}/" if part else "" for part in parts]
+    get_session().timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT  # the default is to wait for ever
     try:
         path = snapshot_download(
             repository,
@@ -193,7 +194,19 @@ def _snapshot(name: str, variant: str | None, parts: Sequence[str]) -> Source:
         ) from error
     except (HfHubHTTPError, HFValidationError) as error:
         raise FileNotFoundError(f"{name}: {_first_line(error)}; see {page}") from error
+    except Exception as error:
+        if not _of_the_network(error):
+            raise
+        raise ArtifactError(
+            f"{name}: the hub does not answer, or broke off ({_first_line(error)}); nothing half is "
+            "in the cache: the same command asks again"
+        ) from error
     return Source(name, Path(path), Path(path).name, variant)
+
+
+def _of_the_network(error: Exception) -> bool:
+    """Whether it is the HTTP client's own: time-outs, connections that broke off."""
+    return type(error).__module__.partition(".")[0].startswith("httpx")
 
 
 def _kind(path: Path, kinds: Sequence[str]) -> str:
