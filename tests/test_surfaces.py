@@ -13,10 +13,11 @@ from pipeline.artifacts import ArtifactError
 from pipeline.meshes.mesh import Mesh, vertex_normals
 from pipeline.meshes.seams import seams
 from pipeline.meshes.unwrap import save_atlas, unwrap
+from pipeline.scenes.load import SCENES
 from pipeline.scenes.mesh import Mesh as MeshScene
 from pipeline.scenes.mesh import MeshSettings
 from pipeline.scenes.texture import Texture, TextureSettings
-from pipeline.surfaces import FINE, INSIDE, OUTSIDE, SAMPLES, seen_colours, surface
+from pipeline.surfaces import FINE, INSIDE, OUTSIDE, SAMPLES, SURFACES, seen_colours, surface
 from pipeline.toyworld import meshes, world
 from tests.mesh_shapes import NERF, nerf_of, sphere, toy
 
@@ -41,6 +42,10 @@ def _psnr(scene, data: bytes) -> float:
     value = -10 * math.log10(error.mean())
     print(f"{value:.1f} dB")
     return value
+
+
+def test_every_kind_of_scene_has_a_surface():
+    assert set(SURFACES) == set(SCENES)
 
 
 # --- radiance fields -----------------------------------------------------------------------------
