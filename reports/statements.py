@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 NOTE = (
     "Statements of arXiv 2310.19415 in our words; every verdict follows from a rule on the tables, "
-    "the same for every prior (reports/statements.py). Few prompts decide little: what is undecided "
-    "or mixed is not thereby wrong."
+    "the same for every prior (reports/statements.py). Few prompts decide little: undecided "
+    "and mixed are not wrong."
 )
 MARKERS = ("<!-- statements -->", "<!-- /statements -->")
 HOLDS, FAILS, MIXED, UNDECIDED, NOT_RUN = "holds", "fails", "mixed", "undecided", "not run"

@@ -137,3 +137,13 @@ def test_the_page_is_what_the_committed_tables_say(
 
 def test_claims_of_not_below_are_among_the_statements() -> None:
     assert {statement.says for statement in statements.STATEMENTS} >= statements.NO_WORSE
+
+
+def test_a_preset_has_statements_of_its_own(tmp_path: Path) -> None:
+    tables = ROOT / "docs" / "results" / "toy81"
+    statements.main([f"ours={tables}", "--out", str(tmp_path / "evidence" / "ours.md")])
+    text = (tmp_path / "evidence" / "ours.md").read_text(encoding="utf-8")
+    assert text.startswith("# The paper's statements\n")
+    assert "| ours |" in text
+    assert text.count("\n| ") == len(statements.STATEMENTS) + 1
+    assert text.endswith("ours: 81 prompts.\n")
