@@ -66,7 +66,8 @@ def draw_directions(
         ax.set_title(title, fontsize=9, fontweight="bold", loc="left")
     for ax in axes[1, 1:]:
         ax.set_xlabel("noise level t")
-    axes[0, 1].legend(fontsize=7, loc="lower left", handlelength=1.6)
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    axes[0, 2].legend(handles, labels, fontsize=7, loc="lower left", handlelength=1.6)
     axes[0, 3].legend(fontsize=7, loc="lower left", handlelength=1.6)
 
 
