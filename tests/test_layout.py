@@ -129,17 +129,17 @@ def test_one_file_brings_methods_guidance_and_scenes_together():
     assert together == {"pipeline.distillation"}
 
 
-def test_only_a_trial_imports_optimize():
-    """It makes runs of a method that no preset has a column of."""
+def test_only_trials_and_edits_import_optimize():
+    """A trial runs a method that no preset has; an edit goes on from a finished run."""
     users = {
         _module(path)
         for path in SOURCES
         if any(_under(name, "pipeline.optimize") for name in _imports(path))
     }
-    assert users == {"pipeline.try_method"}
+    assert users == {"pipeline.try_method", "pipeline.edit"}
 
 
-def test_only_optimize_trials_and_the_workflow_read_presets():
+def test_only_what_optimises_trials_and_the_workflow_read_presets():
     """Also doctor, plan and texts, which the workflow asks. Others may import the types."""
     readers = set()
     for path in SOURCES:
@@ -147,7 +147,9 @@ def test_only_optimize_trials_and_the_workflow_read_presets():
         if names & {f"pipeline.config.{name}" for name in ("job", "load_preset")}:
             readers.add(_module(path))
     asked = ("doctor", "plan", "texts")
-    assert readers == {f"pipeline.{n}" for n in ("optimize", "try_method", *asked)}
+    assert readers == {
+        f"pipeline.{n}" for n in ("optimize", "optimize_image", "try_method", *asked)
+    }
 
 
 HEAVY = {"transformers", "diffusers", "open_clip", "matplotlib", "pandas", "torchvision", "scipy"}
