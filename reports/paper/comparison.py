@@ -103,12 +103,19 @@ def drawn(
     return figure
 
 
+def _which(shown: int, every: int) -> str:
+    """How many prompts are shown, in words."""
+    if shown < every:
+        return f"The first {shown} of {every} prompts"
+    return "Every prompt" if every > 1 else "The only prompt"
+
+
 def caption(kind: Kind, runs: Sequence[Run], prompts: dict[str, str], views: Sequence[str]) -> str:
     """What is compared, and of what it was made."""
     every = len({run.key[1] for run in runs})
     lines = [
         f"{kind.title}; views {', '.join(views)}, the first seed of each run.",
-        f"The first {len(prompts)} of {every} prompts in the preset's order.",
+        f"{_which(len(prompts), every)}, in the preset's order.",
     ]
     if kind.bare:
         lines.append("Bare mesh: its world normals under one light, as rendered with its texture.")

@@ -52,14 +52,16 @@ def costs(runs: Sequence[Run], earlier: Sequence[Run], columns: Sequence[str]) -
     found: dict[str, Any] = {}
     for column in columns:
         own = [run for run in runs if run.key[0] == column]
-        kinds: dict[str, float] = {}
+        kinds: dict[str, int] = {}
         seconds = 0.0
         for run in own:
             for stage in (run, *before.get(run.key, [])):
-                seconds += (stage.seconds or 0.0) / len(own)
+                seconds += stage.seconds or 0.0
                 for kind, count in stage.record["evaluations"].items():
-                    kinds[kind] = kinds.get(kind, 0.0) + count / len(own)
-        found[column] = {"kinds": kinds, "evaluations": sum(kinds.values()), "seconds": seconds}
+                    kinds[kind] = kinds.get(kind, 0) + count
+        means = {kind: count / len(own) for kind, count in kinds.items()}
+        every = sum(kinds.values()) / len(own)
+        found[column] = {"kinds": means, "evaluations": every, "seconds": seconds / len(own)}
     return found
 
 
