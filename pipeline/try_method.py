@@ -60,7 +60,10 @@ def settings_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{name}: settings: {error}") from error
     if not row.keys().isdisjoint((distill.SOURCE_TEXT, distill.SOURCE_UNCOND)):
-        raise ConfigError(f"{name} compares with a source picture, which text-to-3D has not")
+        raise ConfigError(
+            f"{name} compares with a source picture, which text-to-3D has not; try it on pictures: "
+            "a column of presets/figures/fig7.yaml and snakemake fig7"
+        )
     return settings
 
 
