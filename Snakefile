@@ -19,6 +19,7 @@ include: "pipeline/rules/metrics.smk"
 include: "pipeline/rules/reports.smk"
 include: "pipeline/rules/evidence.smk"
 include: "pipeline/rules/figures.smk"
+include: "pipeline/rules/paper.smk"
 
 
 rule all:
