@@ -16,8 +16,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 MATCHED := sds csd csd_neg vsd
 FAST := -m "not slow and not requires_cuda"
 
-.PHONY: help mini mini-texture fig2 heldout toy81 smoke test test-slow lint format coverage bench toyworld pictures \
-	readme-table learned learned-table clean clean-checkpoints
+.PHONY: help mini mini-texture try figures fig2 fig5 literature heldout toy81 learned smoke regression baseline test \
+	test-slow lint format coverage bench toyworld pictures tables clean clean-checkpoints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-20s%s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
@@ -33,24 +33,37 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# $(call gallery,preset): runs the preset; the page is named also when the verdict is that a run failed.
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
+
+# $(call gallery,results folder,configuration): runs a preset; what the jobs cost and where the pages are is said also when the
+# verdict is that a run failed.
 define gallery
 	@$(MAKE) --no-print-directory $(STAMP)
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=$(1); status=$$?; \
-	page="$(CURDIR)/results/$(1)/$(or $(2),geometry).html"; \
-	if [ -f "$$page" ]; then echo "Galleries: $$page"; fi; exit $$status
+	@$(SNAKEMAKE) --quiet rules --config $(or $(2),preset=$(1)); status=$$?; \
+	$(BIN)/python -m reports.jobs --results "results/$(1)" --out "results/$(1)/jobs.csv" || true; \
+	for page in "$(CURDIR)/results/$(1)"/{geometry,texture}.html; do \
+		if [ -f "$$page" ]; then echo "Gallery: $$page"; fi; done; exit $$status
 endef
 
-mini: ## the miniature: 4 methods x 6 prompts on this CPU (<= 15 minutes), then where the galleries are
-	@echo "The miniature: 24 optimisations, at most 15 minutes on two cores, under 2 GB of memory a job."
+mini: ## the miniature: 4 methods, 6 prompts, 4 meshes on this CPU (<= 25 minutes), then where the galleries are
+	@echo "The miniature: 24 NeRFs, refined as 24 meshes, and 16 painted meshes; at most 25 minutes on two cores,"
+	@echo "under 1 GB of memory a job. Stop it when you like, the same command goes on."
 	$(call gallery,mini)
 
 heldout: ## the miniature under the held-out null
 	@echo "The miniature under the held-out null: as long as make mini."
 	$(call gallery,heldout)
 
-mini-texture: ## paint four toy meshes by four methods, depth and canny ControlNets (half an hour; not run as a whole yet)
-	$(call gallery,mini_texture,texture)
+try: $(STAMP) ## METHOD=csd [SETTINGS='{"omega": 7.5}']: a one-page card of a method, in two minutes
+	@$(BIN)/python -m pipeline.try_method --method "$(METHOD)" $(if $(SETTINGS),--settings '$(SETTINGS)')
+
+figures: $(STAMP) ## the paper's figures and tables, from results/mini where runs of their own are not needed
+	@$(SNAKEMAKE) fig1 fig3 fig4 fig6 fig7 fig_2d table1 table2 equations speed cost evidence \
+		--quiet rules --config preset=mini
+	@$(SNAKEMAKE) fig5 --quiet rules --config preset=fig5
+
+literature: ## published systems' recipes in miniature: each with its own chain and settings (minutes)
+	$(call gallery,mini_literature)
 
 fig2: ## Figure 2: gradient parts and guidance weights under three priors, in a plain and a diverse world
 	@$(MAKE) --no-print-directory $(STAMP)
@@ -61,8 +74,14 @@ toy81: ## all 81 toy prompts x 4 methods (an hour or two, resumable)
 	@echo "All 81 toy prompts: 324 optimisations, an hour or two on two cores; stop it when you like, the same command goes on."
 	$(call gallery,toy81)
 
-smoke: ## 2 columns x 1 prompt x 20 steps through every rule (<= 60 s)
+smoke: ## 2 columns x 1 prompt x 20 steps a stage through every rule (about a minute)
 	$(call gallery,smoke)
+
+regression: $(STAMP) ## hold the smoke preset's numbers and traces against the committed baseline
+	@$(SNAKEMAKE) regression --quiet rules --config preset=smoke
+
+baseline: $(STAMP) ## write the smoke preset's baseline anew; commit it with the reason
+	@$(SNAKEMAKE) baseline --quiet rules --config preset=smoke
 
 test: $(STAMP) ## all tests but the slow ones (<= 10 minutes)
 	@$(BIN)/python -m pytest $(FAST)
@@ -105,21 +124,23 @@ toyworld: $(STAMP) ## retrain every embedded model and print the quality tables 
 	@$(TRAIN)controlnet --image canny --model $(WEIGHTS)/toy_latent --out $(WEIGHTS)/toy_controlnet_canny
 	@$(BIN)/python -m pipeline.toyworld.prior_eval --weights $(WEIGHTS)
 
-pictures: $(STAMP) ## the README's pictures, from results/mini
-	@$(BIN)/python -m reports.contact_sheet --runs results/mini/runs.txt --columns $(MATCHED) --size 80 \
-		--out docs/pictures/mini.png
+SHEET := $(BIN)/python -m reports.contact_sheet --columns $(MATCHED) --size 80
+TABLE := $(BIN)/python -m reports.readme_table --columns $(MATCHED) --page README.md
 
-readme-table: $(STAMP) ## the README's table, from results/mini
-	@$(BIN)/python -m reports.readme_table --tables results/mini/tables --runs results/mini/runs.txt \
-		--columns $(MATCHED) --page README.md
+pictures: $(STAMP) ## the README's pictures, from results/mini and results/mini+learned
+	@$(SHEET) --runs results/mini/lists/geometry.txt --out docs/pictures/mini.png
+	@$(SHEET) --runs results/mini/lists/texture.txt --task texture --out docs/pictures/texture.png
+	@$(SHEET) --runs results/mini+learned/lists/geometry.nerf.txt --out docs/pictures/learned.png
 
-learned-table: $(STAMP) ## the README's table of the learned prior, from results/mini+learned
-	@$(BIN)/python -m reports.readme_table --tables results/mini+learned/tables \
-		--runs results/mini+learned/runs.txt --columns $(MATCHED) --page README.md --mark learned-table
+tables: $(STAMP) ## the README's tables, from results/mini and results/mini+learned
+	@$(TABLE) --runs results/mini/lists/geometry.txt --tables results/mini/tables/geometry
+	@$(TABLE) --runs results/mini/lists/geometry.nerf.txt --tables results/mini/tables/geometry.nerf --mark nerf-table
+	@$(TABLE) --runs results/mini/lists/texture.txt --tables results/mini/tables/texture --mark texture-table
+	@$(TABLE) --runs results/mini+learned/lists/geometry.nerf.txt --tables results/mini+learned/tables/geometry.nerf \
+		--mark learned-table
 
-learned: ## the miniature under the learned prior
-	@$(MAKE) --no-print-directory $(STAMP)
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules --config preset=mini guidance=learned
+learned: ## the miniature's text-to-3D under the learned prior (half an hour)
+	$(call gallery,mini+learned,preset=mini guidance=learned)
 
 clean-checkpoints: ## remove the checkpoints of unfinished runs, after listing them
 	@found=$$(find results -type d -name checkpoint -prune 2>/dev/null); \
