@@ -3,13 +3,14 @@
 import copy
 from pathlib import Path
 
+import pandas
 import pytest
 import synthetic_results as synthetic
 from conftest import RED_CAR
 
 from pipeline import config, plan
 from pipeline.artifacts import write_json, write_text
-from reports import gallery, records
+from reports import gallery_rows, records
 
 
 def test_a_preset_asks_for_each_column_prompt_and_seed_once(presets, tiny):
@@ -74,10 +75,12 @@ def test_a_page_shows_the_listed_runs_and_not_what_else_lies_there(results):
     gone = synthetic.prompt_id(stale)
     assert [run.key for run in found] == [run.key for run in every if run.key[1] != gone]
     page = results / "geometry.html"
-    rows = gallery.rows(found, {}, columns=["csd", "vsd"], tags={}, page=page)
+    none = pandas.DataFrame()
+    unscored = [gallery_rows.Shown(found, records.Tables(none, none, none, None, {}, {}))]
+    rows = gallery_rows.rows(unscored, columns=["csd", "vsd"], tags={}, page=page, models={})
     assert kept in [row["prompt"] for row in rows]
     assert stale not in [row["prompt"] for row in rows]
-    assert {cell["state"] for row in rows for cell in row["cells"]} == {"ok"}
+    assert {cell["state"] for row in rows for shown in row["cells"] for cell in shown} == {"ok"}
 
 
 def test_a_listed_run_that_is_not_finished_is_named(results):
