@@ -63,7 +63,9 @@ def write_mesh(
         atlas, mesh = unwrapped(file, loaded.mesh, resolution), loaded.mesh
         record = loaded.record
     except MeshError as error:
-        record = {"status": "failed", "file": file.name, "reason": str(error)}
+        # Records are published: they name the file, and not the folders of somebody's machine.
+        reason = f"{Path(error.file).name}: {error.what}; {error.remedy}"
+        record = {"status": "failed", "file": file.name, "reason": reason}
     tensors = {"vertices": mesh.vertices, "faces": mesh.faces}
     save_safetensors(folder / "mesh.safetensors", tensors, {"status": record["status"]})
     save_atlas(folder / "atlas.safetensors", atlas, mesh)
