@@ -3,7 +3,7 @@
     python -m reports.fig2 a --tables results/fig2/figures/fig2 --runs results/fig2/runs.txt
     python -m reports.fig2 b --tables results/fig2/figures/fig2 --runs results/fig2/runs.txt
 
-Beside the tables it writes fig2a.{png,svg}, or fig2b_<prompt_id>.png for each prompt, and a
+Beside the tables it writes fig2a.{png,svg}, or fig2b_<prompt_id>.{png,svg} for each prompt, and a
 caption, `fig2a.txt` or `fig2b.txt`, that says what was run, under which priors and how many runs.
 """
 
@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import write_bytes, write_png, write_text
+from pipeline.artifacts import write_bytes, write_text
 from reports import fig2_gradients, fig2_sheet
 from reports.gradient_norms import STYLE, svg
 from reports.records import ReportError, Run, choose_stage, find_runs, reported, rows_of
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 SHOWN = "7.5"  # the weight whose norms fig. 2a shows unless asked otherwise
 
@@ -92,24 +93,32 @@ def write_a(args: argparse.Namespace) -> None:
         raise ReportError(f"--omega {args.omega}: the tables have {known}")
     with matplotlib.rc_context(STYLE):
         figure = fig2_gradients.drawn(steps, probes, omega=args.omega)
-        picture = io.BytesIO()
-        text = svg(figure)
-        options: Any = {"metadata": {"Software": ""}, "facecolor": "white"}
-        figure.savefig(picture, format="png", dpi=110, **options)
+        write_drawn(figure, args.out / "fig2a")
     noises = runs[0].record["settings"]["trace"]["probe_noises"]
     what = fig2_gradients.caption(args.omega, noises)
-    write_bytes(args.out / "fig2a.png", picture.getvalue())
-    write_text(args.out / "fig2a.svg", text)
     write_text(args.out / "fig2a.txt", f"{what}\n{caption(runs)}\n")
 
 
 def write_b(args: argparse.Namespace) -> None:
-    """fig2b_<prompt_id>.png for each prompt, and fig2b.txt."""
+    """fig2b_<prompt_id>.png and .svg for each prompt, and fig2b.txt."""
+    import matplotlib
+
     table = read_csv(args.tables, "fig2b")
     shown = shown_runs(table, _runs(args))
-    for prompt_id, rows in table.groupby("prompt_id", sort=False):
-        write_png(args.out / f"fig2b_{prompt_id}.png", fig2_sheet.sheet(rows, shown))
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        for prompt_id, rows in table.groupby("prompt_id", sort=False):
+            write_drawn(fig2_sheet.drawn(rows, shown), args.out / f"fig2b_{prompt_id}")
     write_text(args.out / "fig2b.txt", f"{fig2_sheet.CAPTION}\n{caption(list(shown.values()))}\n")
+
+
+def write_drawn(figure: "Figure", path: Path) -> None:
+    """`path` with .png and .svg holds the figure."""
+    picture = io.BytesIO()
+    text = svg(figure)
+    options: Any = {"metadata": {"Software": ""}, "facecolor": "white"}
+    figure.savefig(picture, format="png", dpi=110, **options)
+    write_bytes(path.with_name(f"{path.name}.png"), picture.getvalue())
+    write_text(path.with_name(f"{path.name}.svg"), text)
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:

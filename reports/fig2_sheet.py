@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.contact_sheet import GAP, MUTED, Image, Sheet, tile
+from reports.contact_sheet import tile
 from reports.metric_names import METRICS
+from reports.paper import grid
+from reports.paper.grid import Cell
 from reports.records import Run
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 VIEWS = ("front", "left")
-SIZE, LINE = 96, 17
+SIZE = 96  # pixels a side of a view
 BACKGROUND = 0.75
 CAPTION = (
     "Figure 2b in the toy world: the finished objects, front and left view, by prior (rows) and "
@@ -26,37 +29,30 @@ def heading(omega: str) -> str:
     return "CSD" if omega == "csd" else f"SDS, ω = {omega}"
 
 
-def below(row: Any) -> str:
-    """The numbers of one object, in a line."""
+def below(row: Any) -> tuple[str, str]:
+    """The numbers of one object, in two lines."""
     if row.failed:
-        return "failed"
+        return ("failed", "")
     floor = METRICS["truth_iou"].text(row.iou_floor)
     iou = f"IoU {METRICS['truth_iou'].text(row.truth_iou)} ({floor})"
-    return f"{iou}  CLIP {METRICS['clip_score'].text(row.clip_score)}  {row.r_at_1 * 4:.0f}/4"
+    return iou, f"CLIP {METRICS['clip_score'].text(row.clip_score)}, {row.r_at_1 * 4:.0f}/4"
 
 
-def sheet(table: "pandas.DataFrame", runs: Mapping[tuple[str, str, str], Run]) -> Image:
-    """A block a prompt, each with a row a prior; of several seeds, the first."""
-    omegas, priors, prompts = (
-        list(dict.fromkeys(table[name])) for name in ("omega", "prior", "prompt_id")
-    )
-    rows: dict[tuple[Any, Any, Any], Any] = {}
+def drawn(table: "pandas.DataFrame", runs: Mapping[tuple[str, str, str], Run]) -> "Figure":
+    """The objects of one prompt: a row a prior, a column a weight; of several seeds, the first."""
+    omegas, priors = (list(dict.fromkeys(table[name])) for name in ("omega", "prior"))
+    first: dict[tuple[str, str], Any] = {}
     for row in table.itertuples(index=False):
-        rows.setdefault((row.prior, row.omega, row.prompt_id), row)
-    left, top, width = 92, 34, SIZE * len(VIEWS) + GAP
-    block = 26 + len(priors) * (SIZE + LINE + GAP)
-    drawn = Sheet(left + len(omegas) * width + GAP, top + len(prompts) * block)
-    for j, omega in enumerate(omegas):
-        drawn.text(left + j * width, 10, heading(omega), size=14)
-    for i, prompt in enumerate(prompts):
-        y = top + i * block
-        drawn.text(GAP, y, str(rows[priors[0], omegas[0], prompt].prompt), size=14)
-        for k, prior in enumerate(priors):
-            y = top + i * block + 26 + k * (SIZE + LINE + GAP)
-            drawn.text(GAP, y + 2, prior, size=13, colour=MUTED)
-            for j, omega in enumerate(omegas):
-                key = (prior, omega, prompt)
-                picture = tile(runs[key], views=VIEWS, size=SIZE, background=BACKGROUND)
-                drawn.paste(left + j * width, y, picture)
-                drawn.text(left + j * width, y + SIZE + 2, below(rows[key]), size=12)
-    return drawn.array()
+        first.setdefault((str(row.prior), str(row.omega)), row)
+
+    def cell(prior: str, omega: str) -> Cell:
+        row = first[prior, omega]
+        run = runs[prior, omega, str(row.prompt_id)]
+        return Cell(tile(run, views=VIEWS, size=SIZE, background=BACKGROUND), below(row))
+
+    prompt = str(table["prompt"].iloc[0])
+    rows = [
+        (prior if i else f"{prior}\n\n{prompt}", [cell(prior, omega) for omega in omegas])
+        for i, prior in enumerate(priors)
+    ]
+    return grid.drawn(rows, [heading(omega) for omega in omegas], inches=0.8, label=0.9)

@@ -105,7 +105,11 @@ rule fig2b:
             preset=PRESET,
             name=[
                 "fig2b.txt",
-                *(f"fig2b_{p.prompt_id}.png" for p in recipes.prompts(SPEC, TASKS[0])),
+                *(
+                    f"fig2b_{p.prompt_id}.{kind}"
+                    for p in recipes.prompts(SPEC, TASKS[0])
+                    for kind in ("png", "svg")
+                ),
             ],
         ),
     log:

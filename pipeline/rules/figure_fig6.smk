@@ -59,6 +59,12 @@ def fig6_runs(wildcards=None):
     ]
 
 
+def fig6_views():
+    """How an edited object is looked at, as JSON: as before, with few turntable frames."""
+    views = SPEC["stages"].get(FIG6["from"]["stage"], {}).get("views", {})
+    return json.dumps({**views, "turntable_frames": 4})
+
+
 def fig6_described(wildcards):
     """What decides an edit besides the scene, as JSON: its place in the plan."""
     parts = {
@@ -88,7 +94,7 @@ rule edit:
         begin=subpath(input.scene, parent=True),
         folder=subpath(output.record, parent=True),
         bank=bank_option,
-        views=json.dumps(SPEC["stages"].get(FIG6["from"]["stage"], {}).get("views")),
+        views=fig6_views(),
     shell:
         r"""
         python -m pipeline.edit \
