@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import slurm_machine
 import yaml
 from test_faults import results
-from workflow_runs import checkout, command, snakemake
+from workflow_runs import checkout, command
 
 from pipeline.artifacts import read_json
 
 pytestmark = pytest.mark.slow
 PRESET = "long"
+TARGET = "tables"
 GPUS = 2
 OPTIONS = [
     "--jobs", "6", "--latency-wait", "5",
@@ -51,6 +53,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preset["stages"]["mesh"] |= {"steps": 60, "checkpoint_every": 5}
     (folder / "presets" / f"{PRESET}.yaml").write_text(yaml.safe_dump(preset), encoding="utf-8")
     return folder
+
+
+def _finish(call: dict[str, Any], log: Path) -> None:
+    """The command, waited for; it succeeded."""
+    with log.open("w") as stream:
+        done = subprocess.run(**call, stdout=stream, stderr=subprocess.STDOUT, timeout=3000)
+    assert done.returncode == 0, log.read_text(encoding="utf-8")[-5000:]
 
 
 def _after(work: Path, pattern: str, act: Callable[[], None], done: list[str]) -> threading.Thread:
@@ -107,18 +116,14 @@ def test_kills_and_a_lost_node_on_a_cluster_change_no_bit(
         _after(work, "results/**/nerf/checkpoint/step*.safetensors", _kill_jobs, done),
         _after(work, "results/**/mesh/checkpoint/step*.safetensors", _lose_node, done),
     ]
-    call = command(source, work, PRESET, "tables", *OPTIONS)
     profile = ["--workflow-profile", str(source / "profiles" / "slurm")]
-    call["args"] = [part for part in call["args"] if part not in ("--cores", "2")] + profile
-    with (tmp_path / "log").open("w") as log:
-        status = subprocess.run(**call, stdout=log, stderr=subprocess.STDOUT, timeout=3000)
-    text = (tmp_path / "log").read_text(encoding="utf-8")
-    assert status.returncode == 0, text[-5000:]
+    call = command(source, work, PRESET, TARGET, *OPTIONS, *profile)
+    call["args"] = [part for part in call["args"] if part not in ("--cores", "2")]
+    _finish(call, tmp_path / "log")
     for watcher in watchers:
         watcher.join(timeout=60)
     assert len(done) == 2
-    undisturbed = snakemake(source, alone, PRESET, "tables")
-    assert undisturbed.returncode == 0, undisturbed.stdout[-5000:]
+    _finish(command(source, alone, PRESET, TARGET), tmp_path / "log")
     expected, found = results(alone, PRESET), results(work, PRESET)
     assert set(found) == set(expected)
     assert [name for name in expected if found[name] != expected[name]] == []

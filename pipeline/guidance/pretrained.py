@@ -172,7 +172,9 @@ def _snapshot(name: str, variant: str | None, parts: Sequence[str]) -> Source:
     page = f"{constants.ENDPOINT}/{repository}"
     weights = "*.safetensors" if variant is None else f"*.{variant}*.safetensors"
     prefixes = [f"{part}/" if part else "" for part in parts]
-    get_session().timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT  # the default is to wait for ever
+    hooks = get_session().event_hooks["request"]
+    if _bounded not in hooks:
+        hooks.append(_bounded)
     try:
         path = snapshot_download(
             repository,
@@ -198,10 +200,20 @@ def _snapshot(name: str, variant: str | None, parts: Sequence[str]) -> Source:
         if not _of_the_network(error):
             raise
         raise ArtifactError(
-            f"{name}: the hub does not answer, or broke off ({_first_line(error)}); nothing half is "
-            "in the cache: the same command asks again"
+            f"{name}: the hub does not answer, or broke off ({_first_line(error)}); nothing half "
+            "is in the cache: the same command asks again"
         ) from error
     return Source(name, Path(path), Path(path).name, variant)
+
+
+def _bounded(request: Any) -> None:
+    """Requests that would wait for ever, as the hub's client sends some, wait HF's time-out."""
+    from huggingface_hub import constants
+
+    limits = request.extensions.setdefault("timeout", {})
+    for kind in ("connect", "read", "write", "pool"):
+        if limits.get(kind) is None:
+            limits[kind] = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
 
 
 def _of_the_network(error: Exception) -> bool:
