@@ -180,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, value in least.items():
                 limit = LIMITS.get(name)
                 exceeded |= limit is not None and value > limit
-                print(f"  {name:24}{value:10,.1f}" + (f"   limit {limit:,.0f}" if limit else ""))
+                told = f"   limit {limit:,.0f}" if limit else ""
+                print(f"  {name:24}{value:10,.1f}{told}", flush=True)
         print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         plain.close()
         drawing.close()
