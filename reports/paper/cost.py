@@ -180,6 +180,7 @@ def cost_table(table: "pandas.DataFrame", found: Mapping[str, Any]) -> tables.Ta
             shown = METRICS[metric]
             star = " *" if row.frontier else ""
             bounds = f"{shown.text(row.lower)} – {shown.text(row.upper)}"
+            bounds = bounds if row.lower == row.lower else "no interval"
             cells.append(f"{shown.text(row.mean)}{star}\n{bounds}")
         rows.append(cells)
     heads = ["column", "evaluations a run", "of which", "seconds"]
