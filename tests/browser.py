@@ -27,9 +27,9 @@ WIDE = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all pages."""
+    """One Chromium for the pages of a test file: two at once are refused."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -23,6 +23,7 @@ function recall() {
   const id = found ? state.row : decodeURIComponent(location.hash.slice(1));
   const row = rows.find((r) => r.id === id);
   if (row) focusRow(row);
+  else if (found) byId("gallery").scrollIntoView({ behavior: "instant" }); // what the address tells of
   if (row && state.compare) openCompare(row);
   return Boolean(found);
 }
