@@ -54,8 +54,14 @@ heldout: ## the miniature under the held-out null
 	@echo "The miniature under the held-out null: as long as make mini."
 	$(call gallery,heldout)
 
-try: $(STAMP) ## METHOD=csd [SETTINGS='{"omega": 7.5}']: a one-page card of a method, in two minutes
-	@$(BIN)/python -m pipeline.try_method --method "$(METHOD)" $(if $(SETTINGS),--settings '$(SETTINGS)')
+try: ## METHOD=csd: a page about one method in two minutes (SETTINGS='{"omega": 7.5}' where it needs some)
+	@test -n "$(METHOD)" || { echo "make try METHOD=csd: a name in methods/distill.py"; exit 1; }
+	@$(MAKE) --no-print-directory $(STAMP)
+	@$(BIN)/python -m pipeline.try_method --method '$(METHOD)' --cores $(CORES) \
+		$(if $(SETTINGS),--settings '$(SETTINGS)')
+	@$(BIN)/python -m metrics.true_objects --runs '@results/cards/$(METHOD)/runs.txt' \
+		--truth results/cards/shared/truth --out 'results/cards/$(METHOD)/truth.json'
+	@$(BIN)/python -m reports.method_card --method '$(METHOD)'
 
 figures: $(STAMP) ## the paper's figures and tables, from results/mini where runs of their own are not needed
 	@$(SNAKEMAKE) fig1 fig3 fig4 fig6 fig7 fig_2d table1 table2 equations speed cost evidence \

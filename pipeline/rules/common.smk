@@ -18,7 +18,9 @@ sys.path.insert(0, str(workflow.basedir))
 from metrics import candidates  # noqa: E402
 from pipeline import config as presets  # noqa: E402
 from pipeline import plan, recipes, texts  # noqa: E402
+from pipeline.artifacts import ArtifactError  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
+from pipeline.external_files import read_source  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
 from pipeline.tokens import check_captions  # noqa: E402
 
@@ -36,6 +38,22 @@ ALIVE = held_workdir(Path(".snakemake")) if workflow.is_main_process else None
 
 PRESET = str(config.get("preset", "paper"))
 GUIDANCE = config.get("guidance")  # one of the preset's priors, for every stage
+
+
+def read_external(given, spec):
+    """TASK:COLUMN of every column that --config external=COLUMN:FILE[,...] adds; puts it into spec."""
+    added = []
+    for name, _, path in (one.partition(":") for one in str(given).split(",") if given):
+        if not path or name in recipes.columns(spec):
+            raise ValueError(
+                f"external={name}:{path}: give COLUMN:FILE, COLUMN not one of the preset's"
+            )
+        task = read_source(Path(path)).spec["task"]
+        if task not in spec["tasks"]:
+            raise ValueError(f"{path}: task {task}, which preset {PRESET} has not")
+        spec["tasks"][task].setdefault("external", {})[name] = path
+        added.append(f"{task}:{name}")
+    return added
 
 
 def ranked_texts(task):
@@ -56,9 +74,10 @@ try:
     SHOWN = recipes.shown(SPEC)  # what tables and pages speak of
     LEARNED = texts.learned_priors(PRESET, SPEC)
     plan.check_candidates(SPEC)
+    EXTERNAL = read_external(config.get("external"), SPEC)
     for one in TASKS:
         check_captions(ranked_texts(one), clip=SPEC["evaluation"]["clip"])
-except ValueError as error:
+except (ValueError, ArtifactError) as error:
     raise WorkflowError(str(error))
 
 STAGES = [stage for task in TASKS for stage in recipes.stages(SPEC, task)]
@@ -81,6 +100,12 @@ wildcard_constraints:
 def run_folders(shown, column=None):
     """The run folders of what tables and pages show, of one column or of all."""
     return plan.run_folders(PRESET, SPEC, shown, column=column)
+
+
+def columns_of(wildcards):
+    """A task's columns: the preset's, then those of other systems."""
+    external = SPEC["tasks"][wildcards.task].get("external", {})
+    return [*COLUMNS, *external]
 
 
 def shown_runs(wildcards):

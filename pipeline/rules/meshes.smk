@@ -72,9 +72,9 @@ rule toy_mesh:
     output:
         f"results/{PRESET}/meshes/toy/{{shape}}.glb",
     log:
-        f"results/{PRESET}/logs/toy_mesh_{{shape}}.log",
+        f"results/{PRESET}/logs/toy_mesh.{{shape}}.log",
     benchmark:
-        f"results/{PRESET}/logs/toy_mesh_{{shape}}.benchmark.tsv"
+        f"results/{PRESET}/logs/toy_mesh.{{shape}}.benchmark.tsv"
     params:
         seed=WORLD and WORLD["seed"],
         diversity=WORLD and WORLD["diversity"],
@@ -95,9 +95,9 @@ rule objaverse:
         file=f"results/{PRESET}/meshes/objaverse/{{uid}}.glb",
         record=f"results/{PRESET}/meshes/objaverse/{{uid}}.json",
     log:
-        f"results/{PRESET}/logs/objaverse_{{uid}}.log",
+        f"results/{PRESET}/logs/objaverse.{{uid}}.log",
     benchmark:
-        f"results/{PRESET}/logs/objaverse_{{uid}}.benchmark.tsv"
+        f"results/{PRESET}/logs/objaverse.{{uid}}.benchmark.tsv"
     wildcard_constraints:
         uid="[0-9a-f]{32}",
     shell:
@@ -117,9 +117,9 @@ rule mesh:
         atlas=f"results/{PRESET}/meshes/{{prompt_id}}/atlas.safetensors",
         record=f"results/{PRESET}/meshes/{{prompt_id}}/mesh.json",
     log:
-        f"results/{PRESET}/logs/mesh_{{prompt_id}}.log",
+        f"results/{PRESET}/logs/mesh.{{prompt_id}}.log",
     benchmark:
-        f"results/{PRESET}/logs/mesh_{{prompt_id}}.benchmark.tsv"
+        f"results/{PRESET}/logs/mesh.{{prompt_id}}.benchmark.tsv"
     params:
         options=mesh_options,
         resolution=texels,

@@ -48,7 +48,11 @@ rule score:
     output:
         scores=f"results/{PRESET}/tables/{{shown}}/scores.parquet",
         summary=f"results/{PRESET}/tables/{{shown}}/summary.parquet",
-        table=f"results/{PRESET}/tables/{{shown}}/summary.csv",
+        table=report(
+            f"results/{PRESET}/tables/{{shown}}/summary.csv",
+            category="Tables",
+            labels={"shown": "{shown}"},
+        ),
         pairs=f"results/{PRESET}/tables/{{shown}}/pairs.parquet",
         traces=f"results/{PRESET}/tables/{{shown}}/traces.parquet",
         protocols=f"results/{PRESET}/tables/{{shown}}/protocols.json",

@@ -17,11 +17,13 @@ rule plan:
         preset=PRESET,
         runs=presets.digest([run_folders(one) for one in SHOWN]),
         folder=subpath(output[0], parent=True),
+        external=EXTERNAL,
     shell:
         r"""
         python -m pipeline.plan \
             --preset {params.preset:q} \
             --out {params.folder:q} \
+            --external {params.external:q} \
             >{log:q} 2>&1
         """
 

@@ -23,11 +23,19 @@ def page_figures(wildcards):
     return page_files(wildcards.task, pattern)
 
 
+def page_meshes(wildcards):
+    """What became of each mesh that was to be painted."""
+    asked = recipes.prompts(SPEC, wildcards.task) if wildcards.task == "texture" else []
+    return [f"results/{PRESET}/meshes/{p.prompt_id}/mesh.json" for p in asked]
+
+
 def page_options(wildcards):
     """Lists and tables of where the columns end, then of each earlier stage."""
     names = zip(page_lists(wildcards), page_tables(wildcards), strict=True)
     last, *earlier = [(runs, str(Path(table).parent)) for runs, table in names]
     options = ["--runs", last[0], "--tables", last[1]]
+    if wildcards.task == "texture":
+        options += ["--meshes", f"results/{PRESET}/meshes"]
     return options + [o for pair in earlier for o in ("--earlier", *pair)]
 
 
@@ -40,7 +48,11 @@ rule gradient_norms:
     input:
         f"results/{PRESET}/tables/{{shown}}/traces.parquet",
     output:
-        f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg",
+        report(
+            f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg",
+            category="Figures",
+            labels={"shown": "{shown}"},
+        ),
     log:
         f"results/{PRESET}/logs/gradient_norms.{{shown}}.log",
     benchmark:
@@ -64,7 +76,11 @@ rule sweep:
         runs=f"results/{PRESET}/lists/{TASKS[0]}.txt",
         views=sweep_views,
     output:
-        f"results/{PRESET}/figures/{{sweep}}/sweep.png",
+        report(
+            f"results/{PRESET}/figures/{{sweep}}/sweep.png",
+            category="Figures",
+            labels={"sweep": "{sweep}"},
+        ),
     log:
         f"results/{PRESET}/logs/sweep.{{sweep}}.log",
     benchmark:
@@ -89,6 +105,7 @@ rule gallery:
         views=task_views,
         tables=page_tables,
         figures=page_figures,
+        meshes=page_meshes,
     output:
         report(
             f"results/{PRESET}/{{task}}.html",
@@ -102,7 +119,7 @@ rule gallery:
     params:
         preset=PRESET,
         sources=page_options,
-        columns=COLUMNS,
+        columns=columns_of,
         prompts=page_prompts,
     shell:
         r"""
@@ -124,7 +141,7 @@ rule verdict:
         pages=expand(f"results/{PRESET}/{{task}}.html", task=TASKS),
         records=expand("{folder}/run.json", folder=all_runs()),
     output:
-        f"results/{PRESET}/verdict.txt",
+        report(f"results/{PRESET}/verdict.txt", category="Verdict"),
     log:
         f"results/{PRESET}/logs/verdict.log",
     benchmark:
