@@ -48,14 +48,13 @@ class Victim:
         return [part for pair in pairs for part in pair] + ["--seed", "0", "--threads", "1"]
 
     def start(self, before: Callable[[], object] | None = None) -> int:
-        """The process that runs it, in a session of its own; `before` happens in it, first."""
+        """The process that runs it, in a group of its own; `before` happens in it, first."""
         self.out.mkdir(parents=True, exist_ok=True)
-        process = os.fork()
+        process = forked()
         if process:
             return process
         status = 1
         try:
-            os.setsid()
             log = os.open(self.out / "optimize.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -96,6 +95,13 @@ def victims(
     ]
 
 
+def forked() -> int:
+    """As os.fork; the child leads a process group before either of the two goes on."""
+    process = os.fork()
+    os.setpgid(process, process)
+    return process
+
+
 def ended(process: int) -> int:
     """The exit status of the child `process`; minus the signal's number where one ended it."""
     _, status = os.waitpid(process, 0)
@@ -103,7 +109,7 @@ def ended(process: int) -> int:
 
 
 def signalled(process: int, due: Callable[[], bool], number: int = signal.SIGKILL) -> bool:
-    """Sends the signal to the process' session once it is due; says whether it ended of that."""
+    """Sends the signal to the process' group once it is due; says whether it ended of that."""
     while not due():
         if os.waitpid(process, os.WNOHANG) != (0, 0):
             return False

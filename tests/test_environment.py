@@ -105,6 +105,15 @@ def test_the_environment_keeps_no_second_list(
     assert conda.isdisjoint(canonicalize_name(r.name) for r in requirements(project))
 
 
+def test_the_extensions_find_the_build_tools_that_they_need(environment: dict[str, Any]) -> None:
+    """tiny-cuda-nn's setup.py imports pkg_resources, which setuptools dropped in 82."""
+    specs = [d for d in environment["dependencies"] if isinstance(d, str)]
+    (setuptools,) = [d.removeprefix("setuptools") for d in specs if d.startswith("setuptools")]
+    assert "81.0.0" in SpecifierSet(setuptools)
+    assert "82.0.0" not in SpecifierSet(setuptools)
+    assert {"wheel", "ninja", "cuda-nvcc", "cxx-compiler"} <= set(specs)
+
+
 def test_extensions_built_by_hand_are_pinned_by_commit() -> None:
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     addresses = re.findall(r'git\+https://[^"]+', text)
