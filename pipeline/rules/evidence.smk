@@ -48,6 +48,13 @@ def answer_files(wildcards):
     return sorted(map(str, Path(str(folder)).glob("*.json")))
 
 
+def frozen_study_file(wildcards):
+    """The study that was handed out, whatever became of its runs since; else one to be made."""
+    folder = f"results/{PRESET}/study/{wildcards.task}"
+    handed_out = Path(folder, "study.json").is_file()
+    return f"{folder}/study.json" if handed_out else f"{folder}/frozen.txt"
+
+
 def last_views(wildcards):
     return [f"{folder}/views/views.json" for folder in run_folders(wildcards.task)]
 
@@ -217,10 +224,10 @@ rule statements:
 
 
 rule frozen_study:
-    """A study of a task's finished runs. Frozen: nothing but its receipt is ever made anew."""
+    """A study of a task's finished runs. Frozen: where one lies, another is refused."""
     input:
-        runs=ancient(f"results/{PRESET}/lists/{{task}}.txt"),
-        views=ancient(last_views),
+        runs=f"results/{PRESET}/lists/{{task}}.txt",
+        views=last_views,
     output:
         f"results/{PRESET}/study/{{task}}/frozen.txt",
     log:
@@ -246,7 +253,7 @@ rule frozen_study:
 rule study_answers:
     """Tables, figure and page of the answers; without any, all of them say that nobody was asked."""
     input:
-        frozen=f"results/{PRESET}/study/{{task}}/frozen.txt",
+        frozen=frozen_study_file,
         answers=answer_files,
     output:
         page=f"results/{PRESET}/study/{{task}}/results/study_results.html",
@@ -256,7 +263,7 @@ rule study_answers:
     benchmark:
         f"results/{PRESET}/logs/study_results.{{task}}.benchmark.tsv"
     params:
-        study=subpath(input.frozen, parent=True),
+        study=f"results/{PRESET}/study/{{task}}",
         folder=subpath(output.page, parent=True),
     shell:
         r"""

@@ -54,10 +54,7 @@ def earlier_option():
 
 
 def study_table():
-    """The study's results, once `snakemake study_results` has made them. No input of a rule: the
-    frozen study's inputs are ancient, and where those are made anew Snakemake 9.27 leaves out every
-    job after it, even one whose output is missing.
-    """
+    """The study's results, once `snakemake study_results` has made them; a table freezes no study."""
     path = Path(f"results/{PRESET}/study/geometry/results/study.csv")
     return path if path.is_file() else None
 
