@@ -52,7 +52,7 @@ def fig6_scene(wildcards):
 def fig6_runs(wildcards=None):
     """The views of every edited run."""
     return [
-        FIG6_RUN.format(edit=edit, row=row, seed=seed) + "/views/views.json"
+        f"{FIG6_RUN}/views/views.json".format(edit=edit, row=row, seed=seed)
         for edit in FIG6["edits"]
         for row in FIG6["columns"]
         for seed in SPEC["seeds"]
