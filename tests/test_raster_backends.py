@@ -1,5 +1,6 @@
 """One picture by every backend, fill, batch and run; which backend serves a device."""
 
+import importlib
 import importlib.util
 import sys
 import types
@@ -84,9 +85,12 @@ def test_the_backend_is_chosen_by_the_device():
 
 
 @pytest.mark.skipif(NVDIFFRAST, reason="nvdiffrast is installed")
-def test_without_nvdiffrast_the_line_that_installs_it_is_named():
-    with pytest.raises(ImportError, match=r"--no-build-isolation .*nvdiffrast.git@253ac4f"):
-        interface.backend(torch.device("cuda", 1))
+def test_without_nvdiffrast_the_plain_one_serves_and_the_line_that_installs_it_is_named():
+    line = r"--no-build-isolation .*nvdiffrast.git@253ac4f"
+    with pytest.warns(UserWarning, match=f"the plain rasterizer, slower, in its place: .*{line}"):
+        assert interface.backend(torch.device("cuda", 1)) is cpu
+    with pytest.raises(ImportError, match=line):
+        importlib.import_module("pipeline.raster.cuda")
 
 
 class _Nvdiffrast:

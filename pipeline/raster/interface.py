@@ -23,6 +23,7 @@ What has a gradient:
 """
 
 import importlib
+import warnings
 from typing import Any, Protocol, cast
 
 import torch
@@ -90,10 +91,15 @@ BACKENDS: dict[str, str] = {"cpu": "pipeline.raster.cpu", "cuda": "pipeline.rast
 def backend(device: torch.device | str) -> Rasterizer:
     """The rasterizer for tensors on `device`: plain torch for "cpu", nvdiffrast for "cuda".
 
-    `backend("cpu")` also works on CUDA tensors, only slower. Raises ImportError with the line that
-    installs nvdiffrast where it is asked for and absent, ValueError for other kinds of device.
+    Where nvdiffrast is absent the plain one works on CUDA tensors too, only slower: a warning says
+    so, once, with the line that installs it. Raises ValueError for other kinds of device.
     """
     kind = torch.device(device).type
     if kind not in BACKENDS:
         raise ValueError(f"no rasterizer for device {kind!r}; known: {', '.join(BACKENDS)}")
-    return cast(Rasterizer, importlib.import_module(BACKENDS[kind]))
+    try:
+        found = importlib.import_module(BACKENDS[kind])
+    except ImportError as error:
+        warnings.warn(f"the plain rasterizer, slower, in its place: {error}", stacklevel=2)
+        found = importlib.import_module(BACKENDS["cpu"])
+    return cast(Rasterizer, found)
