@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"The objects: {made_from(runs)}"
     )
     with styled():
-        figure = drawn(rows, [f"{column}: 2D | 3D" for column in columns], inches=0.9, label=0.95)
+        figure = drawn(rows, [f"{column}: 2D | 3D" for column in columns], inches=0.88, label=0.95)
         write_figure(figure, args.out, "fig_2d", table=summary, caption=text)
 
 
