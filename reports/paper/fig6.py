@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = "; ".join(f"towards {prompt}: {gone!r}" for prompt, gone in removed.items())
     text = f"{CAPTION}\nBegun at finished runs of {before}. Removed: {words}.\n{made_from(edited)}"
     with styled():
-        figure = drawn(rows, [HEADINGS.get(c, c) for c in columns], inches=0.85, label=1.15)
+        figure = drawn(rows, [HEADINGS.get(c, c) for c in columns], inches=0.78, label=1.15)
         write_figure(figure, args.out, "fig6", table=table, caption=text)
 
 
