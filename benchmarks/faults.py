@@ -53,7 +53,7 @@ def fault_free(victim: Victim, expected: dict[str, bytes], fault: str, said: str
     log = victim.log()[before:]
     after = next(iter(re.findall(r"((?:skipped|resumed|starting)[^\n]*)", log)), log[-200:])
     same = status == 0 and victim.results() == expected
-    after = re.sub(r" \([^)]*\)[^;)]*\)?", "", after).replace(str(victim.out), "RUN")
+    after = re.sub(r", which is corrupt \(.*?and run again\)", " (corrupt)", after)
     done = "the same bits" if same else f"OTHER BITS (status {status})"
     return Row(fault, said, f"{after}; {done}", bool(same and said and not half))
 
@@ -209,6 +209,10 @@ def page(rows: list[Row], preset: str) -> str:
         "killed, or ended with the error quoted; no file under its final name was half a file; the "
         "repeated command ended in the bits of an undisturbed run, having done again at most the "
         "steps since the last checkpoint.",
+        "",
+        "Whole workflows are killed, and a node of a Slurm cluster lost, by `make test-slow` "
+        "(tests/test_faults.py, tests/test_slurm.py); runs are killed at random moments by "
+        "`python -m benchmarks.kills`.",
         "",
         "| fault | what the program said | the same command again | survived |",
         "|---|---|---|---|",

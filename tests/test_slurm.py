@@ -129,6 +129,9 @@ def test_kills_and_a_lost_node_on_a_cluster_change_no_bit(
     assert [name for name in expected if found[name] != expected[name]] == []
     logs = [path.read_text(encoding="utf-8") for path in work.glob("results/**/optimize.log")]
     assert any("resumed from step" in one for one in logs)
-    seen = {read_json(path)["visible_devices"] for path in work.glob("results/*/runs/**/run.json")}
+    seen = {
+        read_json(path.with_name("run.json"))["visible_devices"]
+        for path in work.glob("results/*/runs/**/trace.parquet")
+    }
     assert seen == {str(index) for index in range(GPUS)}
     assert not list(work.glob("results/*/runs/**/checkpoint"))
