@@ -11,6 +11,19 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# Beside the downloads (meshes.smk), what takes seconds runs where snakemake does, not on a cluster.
+localrules:
+    all,
+    tables,
+    plan,
+    world,
+    bank_checksums,
+    gradient_norms,
+    sweep,
+    gallery,
+    verdict,
+
+
 include: "pipeline/rules/common.smk"
 include: "pipeline/rules/world.smk"
 include: "pipeline/rules/meshes.smk"

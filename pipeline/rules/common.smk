@@ -83,6 +83,11 @@ except (ValueError, ArtifactError) as error:
 STAGES = [stage for task in TASKS for stage in recipes.stages(SPEC, task)]
 WORLD = SPEC["world"]
 RUN = plan.RUN.replace("{preset}", PRESET)
+GPUS = int(SPEC["device"] == "cuda")  # that a job which computes asks for
+# Of several GPUs on this machine a job takes one that no other has; a cluster has chosen already.
+OWN_DEVICE = "python -m pipeline.own_device cuda" if GPUS else ""
+# Weights come from the cache, and the doctor says which are missing: nodes may have no network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 wildcard_constraints:

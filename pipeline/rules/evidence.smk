@@ -288,6 +288,7 @@ rule compared:
         f"results/{PRESET}/logs/regression.{{shown}}.log",
     benchmark:
         f"results/{PRESET}/logs/regression.{{shown}}.benchmark.tsv"
+    retries: 0 # its failing is its word
     params:
         tables=subpath(input.scores, parent=True),
         baseline=baseline_folder,

@@ -18,6 +18,8 @@ rule embed:
         f"results/{PRESET}/logs/embed.log",
     benchmark:
         f"results/{PRESET}/logs/embed.benchmark.tsv"
+    resources:
+        gpu=GPUS,
     params:
         model=clip_model(),
         backgrounds=backgrounds(),
@@ -27,7 +29,7 @@ rule embed:
         device=SPEC["device"],
     shell:
         r"""
-        python -m metrics.embed \
+        {OWN_DEVICE} python -m metrics.embed \
             --model {params.model:q} \
             {params.candidates:q} \
             --backgrounds {params.backgrounds:q} \

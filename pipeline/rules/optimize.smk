@@ -38,6 +38,8 @@ rule texts:
         f"results/{PRESET}/logs/texts.{{prior}}.log",
     benchmark:
         f"results/{PRESET}/logs/texts.{{prior}}.benchmark.tsv"
+    resources:
+        gpu=GPUS,
     params:
         preset=PRESET,
         listed=texts_listed,
@@ -51,7 +53,7 @@ rule texts:
             --prior {wildcards.prior:q} \
             --out {output:q}.part \
             >{log:q} 2>&1
-        python -m pipeline.guidance.embeddings \
+        {OWN_DEVICE} python -m pipeline.guidance.embeddings \
             --prior {params.prior:q} \
             --texts {output:q}.part \
             --cache {params.cache:q} \
@@ -75,7 +77,8 @@ rule optimize:
         f"{RUN}/optimize.log",
     benchmark:
         f"{RUN}/optimize.benchmark.tsv"
-    retries: 1
+    resources:
+        gpu=GPUS,
     params:
         preset=PRESET,
         key=job_key,
@@ -84,7 +87,7 @@ rule optimize:
         init=init_option,
     shell:
         r"""
-        python -m pipeline.optimize \
+        {OWN_DEVICE} python -m pipeline.optimize \
             --preset {params.preset:q} \
             --column {wildcards.column:q} \
             --stage {wildcards.stage:q} \
@@ -109,7 +112,6 @@ rule views:
         f"{RUN}/views.log",
     benchmark:
         f"{RUN}/views.benchmark.tsv"
-    retries: 1
     params:
         folder=subpath(input.record, parent=True),
         settings=view_settings,
