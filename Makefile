@@ -26,11 +26,11 @@ help: ## this list
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || test -n "$(PYTHON)" \
 		|| { echo "No Python 3.11 or 3.12 found; install one, or name it: make PYTHON=... $(MAKECMDGOALS)"; exit 1; }
-	@echo "Setting up $(VENV) once: about 2.3 GB, 2 to 5 minutes. PyPI's torch for Linux brings several GB of"
+	@echo "Setting up $(VENV) once: about 2.5 GB, 2 to 5 minutes. PyPI's torch for Linux brings several GB of"
 	@echo "CUDA libraries more; README.md says how to take the CPU build instead."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Without venv no set-up; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,numba,objaverse]'
 	@touch $@
 
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES)
