@@ -53,10 +53,9 @@ def pair(pictures: Path, run: Run, view: str) -> Image:
 
 def numbers(rows: "pandas.DataFrame") -> tuple[str, ...]:
     """picture / view, a line a measure; of one pair, or means of several."""
-    means = rows.groupby("medium")[list(BELOW)].mean()
-    flat, solid = (means.loc[medium] for medium in ("2d", "3d"))
+    flat, solid = (rows[rows["medium"] == medium] for medium in ("2d", "3d"))
     return tuple(
-        f"{label} {float(flat[name]):.2f} / {float(solid[name]):.2f}"
+        f"{label} {float(flat[name].mean()):.2f} / {float(solid[name].mean()):.2f}"
         for name, label in BELOW.items()
     )
 
