@@ -1,7 +1,8 @@
 """What stands in one cell of the gallery: a run's pictures with their numbers, as plain data.
 
 Links are URLs relative to the page's folder. A cell is `ok`, `failed` (its pictures are
-placeholders, its reason is shown) or `missing` (nothing was run).
+placeholders, its reason is shown), `refused` (another system's files that cannot be scored: a
+reason and no pictures) or `missing` (nothing was run).
 """
 
 import math
@@ -14,6 +15,7 @@ from urllib.parse import quote
 from reports.records import VIEWS, Run, Tables, rows_of, source_remark
 
 SHORT = 120  # characters of a prompt that stand in an alt text or before "more"
+STAGES = {"nerf": "NeRF"}  # where a stage's name is not how it is written
 Scores = Mapping[tuple[str, str, int], Mapping[tuple[str, str], float]]
 
 
@@ -33,6 +35,11 @@ def scores_by_run(
         if row.value is not None and math.isfinite(row.value):
             values.setdefault((row.metric, row.view), float(row.value))
     return found
+
+
+def named(stage: str) -> str:
+    """A stage as a reader sees it."""
+    return STAGES.get(stage, stage)
 
 
 def link(path: Path | None, page: Path) -> str:
@@ -123,13 +130,16 @@ def cell(
     """
     if run is None:
         return {"column": column, "state": "missing", "views": [], "facts": []}
+    reason = str(run.record.get("reason") or "no reason given")
+    if run.refused:
+        return {"column": column, "state": "refused", "reason": reason, "views": [], "facts": []}
     values = scores.get(run.key, {})
     views = [view_cell(run, view, values, page) for view in VIEWS]
     return {
         "column": column,
         "state": "failed" if run.failed else "ok",
-        "stage": str(run.record["stage"]),
-        "reason": str(run.record.get("reason") or "no reason given"),
+        "stage": named(str(run.record["stage"])),
+        "reason": reason,
         "log": run.log_tail() if run.failed else "",
         "remark": source_remark(run),
         "poster": link(run.beside("poster.png"), page) or views[0]["src"],

@@ -123,7 +123,8 @@ def labelled(
                 left + j * width, y, tile(run, views=views, size=size, background=background)
             )
             if run.failed:
-                sheet.text(left + j * width + 4, y + 2, "failed", size=13)
+                told = "not scored" if run.refused else "failed"
+                sheet.text(left + j * width + 4, y + 2, told, size=13)
     return sheet.array()
 
 

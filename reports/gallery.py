@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.artifacts import write_text
 from reports import pages, summary, viewer
+from reports.chains import chains, differences
 from reports.gallery_rows import Shown, rows, sort_data
 from reports.models import write_bare, write_models
 from reports.provenance import priors, provenance
@@ -71,13 +72,15 @@ def numbers(
     ]
     return {
         "label": shown.label,
+        "after": shown.after,
+        "mixed": shown.mixed,
         "readings": readings,
         "tables": summary.grouped(readings),
         "counts": summary.counts(tables, columns),
         "table": means[0],
         "completers": means[1],
         "costs": summary.costs(shown.runs, columns),
-        "n_failed": sum(run.failed for run in shown.runs),
+        "n_failed": sum(run.failed and not run.refused for run in shown.runs),
         "verdicts": summary.verdicts(tables, readings, columns=columns),
         "plot": plot(tables, columns, name=f"stage{place}"),
     }
@@ -94,7 +97,7 @@ def page_context(
     page: Path,
 ) -> dict[str, Any]:
     """Everything the template names; writes the sidecars of 3D models beside `page`."""
-    runs = [run for part in parts for run in part.runs]
+    runs = list({run.folder.resolve(): run for part in parts for run in part.runs}.values())
     models = write_models(runs, page)
     given = None
     if task == TEXTURE:
@@ -125,11 +128,14 @@ def page_context(
         "n_prompts": len({run.key[1] for run in runs}),
         "n_seeds": len({run.key[2] for run in runs}),
         "n_runs": len(runs),
-        "n_failed": sum(run.failed for run in runs),
+        "n_failed": sum(run.failed and not run.refused for run in runs),
+        "n_refused": sum(run.refused for run in runs),
         "has_models": bool(models) or any("model" in mesh for mesh in (given or {}).values()),
         "given_meshes": given is not None,
         "priors": priors(runs),
         "stages": [part.label for part in parts],
+        "chains": chains(parts, columns),
+        "differences": differences(parts, columns),
         "parts": [numbers(*pair, columns, place=i) for i, pair in enumerate(named)],
         "protocols": summary.protocols(readings),
         "cost_readings": summary.COSTS,
@@ -164,8 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", default="geometry")
     parser.add_argument("--runs", type=Path, required=True, help="list or folder of last stages")
     parser.add_argument("--tables", type=Path, required=True, help="the folder of their tables")
-    earlier = {"nargs": 2, "action": "append", "default": [], "metavar": ("RUNS", "TABLES")}
-    parser.add_argument("--earlier", type=Path, help="an earlier stage's", **earlier)  # type: ignore[arg-type]
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("RUNS", "TABLES"),
+        help="an earlier stage's; the first stage first",
+    )
     parser.add_argument("--preset-name", required=True)
     parser.add_argument("--columns", nargs="+", required=True)
     parser.add_argument("--meshes", type=Path, help="the folder of given meshes, of task texture")
@@ -174,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     known = {"task": args.task, "preset": args.preset_name, "columns": args.columns}
     context = page_context(
-        [shown(*pair, **known) for pair in [(args.runs, args.tables), *args.earlier]],
+        [shown(*pair, **known) for pair in [(args.runs, args.tables), *reversed(args.earlier)]],
         task=args.task,
         preset_name=args.preset_name,
         columns=args.columns,

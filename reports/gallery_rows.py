@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reports.cells import Scores, bare, cell, scores_by_run, shortened
+from reports.cells import Scores, bare, cell, named, scores_by_run, shortened
 from reports.records import VIEWS, Run, Tables
 
 Key = tuple[str, str, int]  # column, prompt_id, seed
-STAGES = {"nerf": "NeRF"}  # where a stage's name is not how it is written
+ENDS = "where each column ends"
 # What rows can be sorted by: metric -> (label, the view it is read at; None = mean of the four,
 # whether more (1) or less (-1) is better; 0: neither)
 SORTS: dict[str, tuple[str, str | None, int]] = {
@@ -47,14 +47,27 @@ class Shown:
 
     @property
     def stage(self) -> str:
-        """The stage that all runs are of; "last" where columns end in different ones."""
-        found = {str(run.record["stage"]) for run in self.runs}
+        """The stage that all runs are of, other systems' files apart; "last" where columns end in
+        different ones.
+        """
+        every = {str(run.record["stage"]) for run in self.runs}
+        found = {str(run.record["stage"]) for run in self.runs if not run.external} or every
         return found.pop() if len(found) == 1 else "last"
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the columns end in different stages."""
+        return self.stage == "last"
 
     @property
     def label(self) -> str:
         """The stage as a reader sees it."""
-        return "last stage" if self.stage == "last" else STAGES.get(self.stage, self.stage)
+        return ENDS if self.mixed else named(self.stage)
+
+    @property
+    def after(self) -> str:
+        """The label as the end of a heading."""
+        return self.label if self.mixed else f"after {self.label}"
 
 
 def run_after(parts: Sequence[Shown], place: int, key: Key) -> Run | None:
@@ -111,9 +124,17 @@ def rows(
 
 
 def _states(cells: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """What of the row can be filtered for: failures, gaps, runs of other sources."""
-    states = {c["state"] for shown in cells for c in shown}
-    found = [name for name in ("failed", "missing") if name in states]
+    """What of the row can be filtered for: failures, gaps where the columns end, what is not
+    scored, runs of other sources. A stage that a column does not pass through is no gap.
+    """
+    states = {
+        c["state"]
+        for shown in cells
+        for i, c in enumerate(shown)
+        if c["state"] != "missing" or not i
+    }
+    tags = {"failed": "failed", "refused": "not scored", "missing": "missing"}
+    found = [tag for state, tag in tags.items() if state in states]
     return found + ["other sources"] * any(c.get("remark") for shown in cells for c in shown)
 
 

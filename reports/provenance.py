@@ -1,4 +1,6 @@
-"""Where a page's content comes from: commits, devices, versions, checksums, priors."""
+"""Where a page's content comes from: commits, devices, versions, checksums, priors, other
+systems.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,15 +34,31 @@ def provenance(runs: Sequence[Run], checksums: Mapping[str, str]) -> dict[str, A
         "versions": {name: sorted(found) for name, found in sorted(versions.items())},
         "checksums": dict(checksums),
         "remarks": sorted(remarks.items()),
+        "externals": externals(runs),
     }
 
 
 def priors(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """The distinct priors of the runs as the records describe them, every value as text."""
+    """The distinct priors of our runs as the records describe them, every value as text."""
     found: list[dict[str, str]] = []
     for run in runs:
+        if run.external:
+            continue
         prior = run.record.get("prior") or {"name": "not recorded"}
         plain = {key: v if isinstance(v, str) else json.dumps(v) for key, v in prior.items()}
         if plain not in found:
             found.append(plain)
     return found
+
+
+def externals(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Each column of another system's files: what its description says of them, how many prompts
+    are scored and how many are not.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for run in (run for run in runs if run.external):
+        spec = run.record.get("spec") or {}
+        said = {name: str(spec.get(name) or "not stated") for name in ("source", "licence")}
+        own = found.setdefault(run.key[0], {"column": run.key[0], **said, "n": 0, "refused": 0})
+        own["refused" if run.refused else "n"] += 1
+    return list(found.values())

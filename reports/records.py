@@ -72,8 +72,20 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether the run ended in a scientific failure; its pictures are then placeholders."""
+        """Whether there is nothing to look at: its pictures are placeholders. So are a refused
+        run's.
+        """
         return self.record["status"] != "ok"
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is another system's files that cannot be scored: no failure of a run."""
+        return self.record["status"] == "refused"
+
+    @property
+    def external(self) -> bool:
+        """Whether another system made it: its record has a description, no prior and no cost."""
+        return self.record.get("kind") == "external"
 
     @property
     def seconds(self) -> float | None:

@@ -20,6 +20,8 @@ import synthetic_results as synthetic
 
 from pipeline import artifacts
 from reports import gallery, models, records, summary
+from reports.chains import chains, differences
+from reports.gallery_rows import Shown
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = list(synthetic.COLUMNS)
@@ -352,7 +354,104 @@ def test_columns_may_end_in_different_stages(staged: tuple[Path, list[str]]) -> 
     last, nerf = (data["values"][place][0] for place in (0, 1))
     assert last[0][metric] is not None
     assert last[0][metric] == nerf[0][metric]
-    assert "last stage" in read.text
+    flat = " ".join(read.text.split())
+    assert "last stage" not in flat
+    assert "Where each column ends" in flat
+    assert "StagesNeRF (csd); NeRF, then mesh (vsd)" in flat
+    assert "The same numbers after NeRF, of the columns with that stage" in flat
+    assert "each a whole recipe with settings of its own" in flat
+    assert "columns also differ inchain of stages" in flat
+
+
+def test_the_way_through_the_stages_is_told_first_to_last(
+    staged: tuple[Path, list[str]],
+) -> None:
+    root, _ = staged
+    runs = {
+        (column, stage): records.Run(Path(), synthetic.run_record("p", column, 0, stage=stage))
+        for column in ("long", "short", "late")
+        for stage in ("nerf", "mesh", "appearance")
+    }
+    tables = records.read_tables(root / "tables" / "geometry")
+
+    def shown(*names: tuple[str, str]) -> Shown:
+        return Shown([runs[name] for name in names], tables)
+
+    ends = shown(("long", "appearance"), ("short", "nerf"), ("late", "appearance"))
+    mesh, nerf = shown(("late", "mesh"), ("long", "mesh")), shown(("long", "nerf"))
+    assert chains([ends, mesh, nerf], ["short", "late", "long"]) == [
+        ("NeRF", ["short"]),
+        ("mesh, then appearance", ["late"]),
+        ("NeRF, then mesh, then appearance", ["long"]),
+    ]
+    assert ends.after == "where each column ends"
+    assert mesh.after == "after mesh"
+
+
+def test_what_differs_beside_the_method_is_named(staged: tuple[Path, list[str]]) -> None:
+    tables = records.read_tables(staged[0] / "tables" / "geometry")
+
+    def told(**settings: Any) -> list[str]:
+        """The columns a, whose settings are given, b and an external one."""
+        own = {"steps": 500, "batch": 2, "method_settings": {"omega": 7.5}}
+        found = [
+            synthetic.run_record("p", "a", 0, settings={**own, **settings}),
+            synthetic.run_record("p", "b", 0, settings=own, method_settings={"omega": 1}),
+            synthetic.run_record("p", "c", 0, kind="external", stage="external", settings={}),
+            synthetic.run_record("q", "b", 0, settings={"steps": 1}),  # another prompt's variant
+        ]
+        part = Shown([records.Run(Path(), record) for record in found], tables)
+        assert part.stage == "nerf"
+        return differences([part], ["a", "b", "c"])
+
+    assert told() == []
+    assert told(steps=400, view_words=None) == ["steps"]
+    assert told(view_words={}, batch=1) == ["batch", "view words"]
+
+
+def test_a_run_in_two_lists_is_counted_once(staged: tuple[Path, list[str]]) -> None:
+    root, options = staged
+    last = synthetic.write_list(root, "shared", {"csd": "nerf", "vsd": "mesh"})
+    options = ["--runs", str(last), *options[2:]]  # whose list of NeRFs has csd's too
+    flat = " ".join(Reader(write(root, options, PAIR)).text.split())
+    assert "Runs6 " in flat  # two prompts: csd's NeRF, vsd's NeRF and mesh
+    assert 'data-tags="missing' not in write(root, options, PAIR)
+
+
+def test_another_systems_files_are_not_scored_and_not_failed(tmp_path: Path) -> None:
+    options = {"prompts": synthetic.PLAIN[:2], "failures": False, "size": 8}
+    root = synthetic.write_results(tmp_path, columns=("csd", "theirs"), **options)
+    said = {"kind": "external", "stage": "external", "commit": "0" * 40}
+    said |= {"spec": {"source": "a website <b>, 2023", "licence": "MIT"}}
+    for path in sorted(root.glob("runs/geometry/theirs/*/*/nerf/run.json")):
+        record = {k: v for k, v in artifacts.read_json(path).items() if k != "prior"} | said
+        if record["prompt"] == synthetic.PLAIN[0]:
+            record |= {
+                "status": "refused",
+                "reason": "missing <back>: no file",
+                "placeholder": True,
+            }
+        artifacts.write_json(path, record)
+    where = ["--runs", str(root / "runs"), "--tables", str(root / "tables")]
+    text = write(root, where, ("csd", "theirs"))
+    read = Reader(text)
+    flat = " ".join(read.text.split())
+    cells = [a["class"] for _, a in read.elements if a.get("class", "").startswith("cell ")]
+    assert sorted(cells) == ["cell ok"] * 3 + ["cell refused"]
+    assert "Not scored: missing <back>: no file" in flat
+    assert "placeholder" not in flat
+    refused = text[text.index('class="cell refused"') :].split("</td>")[0]
+    assert "<img" not in refused
+    tags = [a["data-tags"].split("|") for _, a in read.elements if "data-tags" in a]
+    assert ["not scored" in own for own in tags] == [True, False]
+    assert not any("failed" in own for own in tags)
+    assert "Runs4, 1 not scored" in flat
+    assert "failed" not in flat.split("Numbers")[0]
+    assert "not recorded" not in flat
+    assert "marginal null; another system" in flat
+    assert flat.count("a website <b>, 2023") == 1
+    assert "theirs shows files of another system" in flat
+    assert "StageNeRF " in flat
 
 
 def scores_of(root: Path, name: str) -> pandas.DataFrame:

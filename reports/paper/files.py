@@ -108,13 +108,15 @@ def made_from(runs: Sequence[Run]) -> str:
     priors = {run.record["prior"]["name"]: prior_in_words(run.record["prior"]) for run in own}
     named = "; ".join(f"{name} ({words})" for name, words in priors.items()) or "none of ours"
     prompts, seeds = len({run.key[1] for run in runs}), len({run.key[2] for run in runs})
-    failed = sum(run.failed for run in runs)
+    refused = sum(run.refused for run in runs)
+    failed = sum(run.failed for run in runs) - refused
+    ends = f", {refused} not scored" if refused else ""
     return "\n".join(
         [
             f"Preset {runs[0].record['preset']}. {'; '.join(shown)}.",
             f"Prior: {named}.",
             f"n = {prompts} prompt{'s' * (prompts != 1)} x {seeds} seed{'s' * (seeds != 1)}: "
-            f"{len(runs)} runs, {failed} failed.",
+            f"{len(runs)} runs, {failed} failed{ends}.",
             *([_commits(own)] if own else []),
         ]
     )

@@ -53,7 +53,9 @@ def bare(run: Run | None, view: str, *, size: int) -> Image:
 
 def state(run: Run | None) -> str:
     """What is written on a picture that shows nothing."""
-    return "not run" if run is None else "failed" if run.failed else ""
+    if run is None:
+        return "not run"
+    return "not scored" if run.refused else "failed" if run.failed else ""
 
 
 def show(axes: "Axes", image: Image, text: str = "") -> None:
