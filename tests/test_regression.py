@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from metrics import encoders, goldens, measure, regression
-from pipeline.artifacts import ArtifactError, read_json, write_json, write_table
+from pipeline.artifacts import SCHEMA_VERSION, ArtifactError, read_json, write_json, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDENS = ROOT / "baselines" / "goldens"
@@ -113,6 +113,30 @@ def test_one_view_of_few_prompts_may_not_leave_the_band(folder: Path) -> None:
     assert not findings(folder, scores(spread(2)), scores(now))[1]
 
 
+@pytest.mark.parametrize("metric", ["r_at_1", "strict_hit"])
+def test_of_few_prompts_one_hit_may_be_lost_and_no_more(folder: Path, metric: str) -> None:
+    """A hit falls by 1 or not at all: every view of three prompts is counted together."""
+
+    def hits(*lost: tuple[str, int]) -> pandas.DataFrame:
+        by_prompt = {f"p{i}": [1.0] * 4 for i in range(3)} | {"poor": [0.0] * 4}
+        for prompt, view in lost:
+            by_prompt[prompt][view] = 0.0
+        return scores(by_prompt, metric)
+
+    every = [(f"p{i}", view) for i in range(3) for view in range(4)]
+    _, bad = findings(folder, hits(), hits(*every))
+    assert bad[0].startswith(f"csd {metric}: -12.0000 in all falls of 16 numbers, band 1; worse: ")
+    assert bad[0].count("-1.0000") == 12
+    good, bad = findings(folder, hits(), hits(("p1", 2)))
+    assert (bad, good[0].endswith("worse: p1 back -1.0000")) == ([], True)
+    assert findings(folder, hits(), hits(("p1", 2), ("p0", 0)))[1]
+    gained = hits(("p1", 2), ("p0", 0))  # what others gain makes up for nothing
+    gained.loc[gained["prompt_id"] == "poor", "value"] = 1.0
+    assert findings(folder, hits(), gained)[1]
+    thirds = scores({"p": [1.0] * 4}, metric), scores({"p": [2 / 3] * 3 + [1.0]}, metric)
+    assert not findings(folder, *thirds)[1]  # ties of three captions: together one hit
+
+
 def test_of_seams_larger_is_worse(folder: Path) -> None:
     low, high = scores({"p": [1.0] * 4}, "seam"), scores({"p": [1.5] * 4}, "seam")
     assert "worst -0.5000" in findings(folder, low, high)[1][0]
@@ -177,6 +201,42 @@ def test_the_program_writes_compares_and_keeps_limits(tmp_path: Path, folder: Pa
     (folder / "traces.csv").write_bytes(first["traces.csv"])
     with pytest.raises(ArtifactError, match="no limit for clip_score"):
         regression.main(told)
+
+
+def test_an_updated_baseline_takes_new_limits_and_keeps_those_it_has(
+    tmp_path: Path, folder: Path
+) -> None:
+    told = ["--tables", str(write(tmp_path / "tables", scores(spread(2)), traces()))]
+    told += ["--baseline", str(folder)]
+    old = {"schema_version": f"{SCHEMA_VERSION.split('.')[0]}.0-older", "note": "of March"}
+    old |= {"limits": {"seam": [9.0, 9.0]}, "trace_band": 0.3}  # before clip_score was judged
+    write_json(folder / "baseline.json", old)
+    assert regression.main([*told, "--update"]) == 0
+    found = read_json(folder / "baseline.json")
+    assert found["limits"] == {k: list(v) for k, v in regression.LIMITS.items()} | old["limits"]
+    assert (found["schema_version"], found["note"]) == (SCHEMA_VERSION, "of March")
+    assert found["trace_band"] == 0.3
+    assert regression.main(told) == 0
+    assert regression.main([*told, "--update", "--trace-band", "0.2"]) == 0
+    assert read_json(folder / "baseline.json")["trace_band"] == 0.2
+    write_json(folder / "baseline.json", {**old, "schema_version": "9.0"})
+    with pytest.raises(ArtifactError, match="schema_version"):
+        regression.main([*told, "--update"])
+
+
+def test_the_metric_code_is_tried_before_anything_is_compared(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = write(tmp_path / "tables", scores(spread(2)), traces())
+    out = tmp_path / "report.txt"
+    told = ["--tables", str(tables), "--baseline", str(folder), "--out", str(out)]
+    assert regression.main([*told, "--update"]) == 0
+    write(tables, scores(spread(2, by=-50)), traces())
+    monkeypatch.setattr(goldens, "problems", lambda _: ["one number is another"])
+    assert regression.main([*told, "--goldens", str(GOLDENS)]) == 1
+    first, second, *_ = out.read_text().splitlines()
+    assert first == "FAIL metric code: one number is another"
+    assert second.startswith("FAIL csd clip_score")
 
 
 def test_the_metric_code_gives_the_known_numbers() -> None:
