@@ -5,13 +5,15 @@
     python -m reports.statements mini=results/mini/tables/geometry --out statements.md
 
 Each argument is a prior's name and a folder with `summary.csv` and `pairs.csv` (metrics.score) and,
-for norms, `norms.csv` (metrics.norms). A folder that does not exist was not run, and the page says
-so. Statements are of "Text-to-3D with Classifier Score Distillation" (arXiv 2310.19415), in our
-words. Every check is a rule on the tables, the same for every prior:
+for norms, `norms.csv` (metrics.norms), for speed, `speed_summary.csv` (metrics.speed), which may
+also lie where the workflow puts it, in the preset's `figures/speed`. A folder that does not exist
+was not run, and the page says so. The statements are in reports.claims. Every check is a rule on
+the tables, the same for every prior:
 
 - of a pair of columns: the paired comparison's verdict after Holm's correction;
 - above a floor: the whole interval of the column lies above the mean of the floor;
-- of a share of objects or of a norm: the whole interval lies above a bound.
+- of a share of objects or of a norm: the whole interval lies above a bound;
+- of speed: the verdict `faster` on the way that both columns share, after Holm's correction.
 
 A statement holds when all its checks do, fails when all fail, is undecided when no check decides,
 and is mixed otherwise.
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import exit_status, write_text
+from reports.claims import STATEMENTS, Check, Statement
 from reports.records import ReportError
 
 if TYPE_CHECKING:
@@ -37,91 +40,6 @@ NOTE = (
 )
 MARKERS = ("<!-- statements -->", "<!-- /statements -->")
 HOLDS, FAILS, MIXED, UNDECIDED, NOT_RUN = "holds", "fails", "mixed", "undecided", "not run"
-SEVERAL = 2.0  # times; the least that "several" may mean
-MAIN_PART = 0.5**0.5  # cosine from which a part is more than half of the direction's square
-
-
-@dataclass(frozen=True)
-class Check:
-    """`a` above `b`: columns for `pair`, a column and a floor's metric for `floor`, a column and a
-    bound for `share` and `norm` (`metric` is then a quantity and a third of the run, as in
-    norms.csv).
-    """
-
-    kind: str
-    metric: str
-    a: str
-    b: str | float
-
-
-@dataclass(frozen=True)
-class Statement:
-    """What the paper says, where, and the checks that the tables allow."""
-
-    where: str
-    says: str
-    checks: tuple[Check, ...] = ()
-
-
-def _pairs(a: str, b: str, *metrics: str) -> tuple[Check, ...]:
-    return tuple(Check("pair", metric, a, b) for metric in metrics)
-
-
-STATEMENTS = (
-    Statement(
-        "Fig. 2a",
-        "The generative part's gradient is several times larger than the classifier part's.",
-        tuple(Check("norm", f"ratio {third}", "sds", SEVERAL) for third in ("first", "last")),
-    ),
-    Statement(
-        "Fig. 2a",
-        "With the guidance weight that SDS needs, the classifier part rules its direction.",
-        tuple(Check("norm", f"cosine {third}", "sds", MAIN_PART) for third in ("first", "last")),
-    ),
-    Statement("Fig. 2b", "Without guidance (omega = 0) SDS makes no object."),
-    Statement(
-        "Abstract",
-        "The classifier part alone is enough to make the object.",
-        (
-            Check("floor", "truth_iou", "csd", "iou_floor"),
-            Check("floor", "truth_iou", "csd", "iou_ball"),
-            Check("share", "r_at_1_object", "csd", 0.5),
-            Check("share", "strict_hit_object", "csd", 0.5),
-        ),
-    ),
-    Statement(
-        "Table 2",
-        "CSD scores above SDS at CLIP score, R@1 and R@5, by view.",
-        _pairs("csd", "sds", "clip_score", "r_at_1", "r_at_5"),
-    ),
-    Statement(
-        "Table 2",
-        "The paper's full method, with the annealed negative prompt, scores above SDS there.",
-        _pairs("csd_neg", "sds", "clip_score", "r_at_1", "r_at_5"),
-    ),
-    Statement(
-        "Eq. 10, Fig. 5",
-        "An annealed negative prompt keeps the agreement with the text (not below plain CSD).",
-        _pairs("csd_neg", "csd", "clip_score", "r_at_1"),
-    ),
-    Statement(
-        "Eq. 10, Fig. 5",
-        "A negative prompt against over-saturated colour lowers saturation.",
-        _pairs("csd", "csd_neg", "chroma", "clipped"),
-    ),
-    Statement("Eq. 10, Fig. 5", "A constant negative prompt costs agreement with the text."),
-    Statement(
-        "Eq. 12, Sec. 5.2",
-        "CSD does as well as VSD, without its second network.",
-        _pairs("csd", "vsd", "clip_score", "r_at_1"),
-    ),
-    Statement("Table 1", "People prefer CSD's objects and textures."),
-    Statement("Table 1", "CSD synthesises textures on given meshes."),
-    Statement("Eq. 11, Fig. 6", "Eq. 11 edits a finished object and keeps the rest."),
-    Statement("Eq. 14, Fig. 7", "Of DDS only the classifier part edits pictures."),
-    Statement("Limitations", "CSD makes artefacts on 2D pictures that 3D objects do not show."),
-)
-NO_WORSE = {STATEMENTS[6].says, STATEMENTS[9].says}  # claims of "not below", not of "above"
 
 
 @dataclass(frozen=True)
@@ -131,6 +49,7 @@ class Tables:
     summary: "pandas.DataFrame"
     pairs: "pandas.DataFrame"
     norms: "pandas.DataFrame | None"
+    speed: "pandas.DataFrame | None" = None
 
 
 def read(folder: Path) -> Tables | None:
@@ -146,7 +65,10 @@ def read(folder: Path) -> Tables | None:
     if missing:
         raise ReportError(f"no {', '.join(missing)}; score the runs and keep both tables")
     norms = pandas.read_csv(files["norms"]) if files["norms"].is_file() else None
-    return Tables(pandas.read_csv(files["summary"]), pandas.read_csv(files["pairs"]), norms)
+    places = (folder, folder.parent.parent / "figures" / "speed")
+    found = [path for place in places if (path := place / "speed_summary.csv").is_file()]
+    speed = pandas.read_csv(found[0]) if found else None
+    return Tables(pandas.read_csv(files["summary"]), pandas.read_csv(files["pairs"]), norms, speed)
 
 
 def judged(check: Check, tables: Tables, *, no_worse: bool) -> tuple[str, str]:
@@ -155,6 +77,8 @@ def judged(check: Check, tables: Tables, *, no_worse: bool) -> tuple[str, str]:
         return _pair(check, tables.pairs, no_worse=no_worse)
     if check.kind in ("floor", "share"):
         return _mean(check, tables.summary)
+    if check.kind == "speed":
+        return _speed(check, tables.speed)
     return _norm(check, tables.norms)
 
 
@@ -219,12 +143,29 @@ def _norm(check: Check, norms: "pandas.DataFrame | None") -> tuple[str, str]:
     return _placed(float(row["lower"]), float(row["upper"]), float(check.b)), text
 
 
+def _speed(check: Check, speed: "pandas.DataFrame | None") -> tuple[str, str]:
+    """A row's difference is in steps, negative where `a` is faster; a run that never arrives counts
+    with all its steps.
+    """
+    if speed is None:
+        return NOT_RUN, ""
+    rows = speed[(speed["kind"] == "shared") & (speed["reference"] == check.b)]
+    rows = rows[(rows["metric"] == check.metric) & (rows["column"] == check.a)]
+    row = _sole(rows, f"steps of {check.a} by {check.metric}")
+    if row is None or check.a == check.b:
+        return NOT_RUN, ""
+    text = f"`{check.a}` − `{check.b}` steps to nine tenths by {check.metric} "
+    text += f"{row['difference']:+.3g} ({row['difference_lower']:+.3g} to "
+    text += f"{row['difference_upper']:+.3g}), {row['n_not_reached']:g} of {row['n_runs']:g} runs "
+    text += f"never there, p {row['p_holm']:.2g}"
+    return {"faster": HOLDS, "slower": FAILS}.get(row["verdict"], UNDECIDED), text
+
+
 def verdict(statement: Statement, tables: Tables | None) -> tuple[str, list[str]]:
     """The statement's verdict under one prior, and the numbers of its checks."""
     if tables is None or not statement.checks:
         return NOT_RUN, []
-    no_worse = statement.says in NO_WORSE
-    found = [judged(check, tables, no_worse=no_worse) for check in statement.checks]
+    found = [judged(check, tables, no_worse=statement.no_worse) for check in statement.checks]
     lines = [f"{what}: {text}" for what, text in found if what != NOT_RUN]
     verdicts = {what for what, _ in found}
     part = " (in part not run)" if NOT_RUN in verdicts and len(verdicts) > 1 else ""

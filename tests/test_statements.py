@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas
 import pytest
 
-from reports import statements
+from reports import claims, statements
+from reports.claims import Check, Statement
 from reports.records import ReportError
-from reports.statements import Check, Statement, Tables
+from reports.statements import Tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -135,8 +136,74 @@ def test_the_page_is_what_the_committed_tables_say(
         statements.main(["toy81"])
 
 
-def test_claims_of_not_below_are_among_the_statements() -> None:
-    assert {statement.says for statement in statements.STATEMENTS} >= statements.NO_WORSE
+def test_claims_of_not_below_are_those_of_keeping_and_of_doing_as_well() -> None:
+    said = [statement.says for statement in claims.STATEMENTS if statement.no_worse]
+    assert [" ".join(text.split()[:4]) for text in said] == [
+        "An annealed negative prompt",
+        "CSD does as well",
+        "CSD is as good",
+    ]
+
+
+def speed(verdict: object, kind: str = "shared", reference: str = "csd") -> pandas.DataFrame:
+    row = {"metric": "truth_iou", "kind": kind, "column": "csd_neg", "reference": reference}
+    row |= {"difference": -9.0, "difference_lower": -12.0, "difference_upper": -6.0}
+    row |= {"n_runs": 9, "n_not_reached": 1, "p_holm": 0.01}
+    return pandas.DataFrame([{**row, "verdict": verdict}])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (speed("faster"), "holds"),
+        (speed("slower"), "fails"),
+        (speed("not separated"), "undecided"),
+        (speed("n too small to rank"), "undecided"),
+        (speed("no pair to compare"), "undecided"),
+        (speed("faster", kind="own"), "not run"),
+        (speed("faster", reference="sds"), "not run"),
+        (None, "not run"),
+    ],
+)
+def test_speed_is_judged_on_the_shared_way(rows: pandas.DataFrame | None, expected: str) -> None:
+    tables = Tables(summary(), pair("a above b"), None, rows)
+    check = Check("speed", "truth_iou", "csd_neg", "csd")
+    found, text = statements.judged(check, tables, no_worse=False)
+    assert found == expected
+    told = "steps to nine tenths by truth_iou -9 (-12 to -6), 1 of 9 runs never there, p 0.01"
+    assert (told in text) == (expected != "not run")
+    (statement,) = [s for s in claims.STATEMENTS if "accelerates" in s.says]
+    assert {(c.kind, c.a, c.b) for c in statement.checks} == {("speed", "csd_neg", "csd")}
+    part = "" if expected == "not run" else " (in part not run)"  # there is no clip_score here
+    assert statements.verdict(statement, tables)[0] == expected + part
+
+
+def test_speed_is_found_where_the_workflow_puts_it(tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "geometry"
+    folder.mkdir(parents=True)
+    summary(r=(0, 0, 1)).to_csv(folder / "summary.csv")
+    pair("a above b").to_csv(folder / "pairs.csv")
+    without = statements.read(folder)
+    assert without is not None
+    assert without.speed is None
+    (tmp_path / "figures" / "speed").mkdir(parents=True)
+    speed("faster").to_csv(tmp_path / "figures" / "speed" / "speed_summary.csv")
+    for expected in ("faster", "slower"):  # one beside the other tables comes first
+        found = statements.read(folder)
+        assert found is not None
+        assert found.speed is not None
+        assert list(found.speed["verdict"]) == [expected]
+        speed("slower").to_csv(folder / "speed_summary.csv")
+
+
+def test_equal_cost_is_told_by_the_columns_of_one_budget() -> None:
+    (statement,) = [s for s in claims.STATEMENTS if "equal cost" in s.says]
+    rows = pair("b above a").assign(column_a="csd_2400", column_b="vsd_2400")
+    both = pandas.concat([rows, rows.assign(metric="r_at_1", verdict="not separated")])
+    assert statements.verdict(statement, Tables(summary(), rows, None))[0].startswith("fails")
+    assert statements.verdict(statement, Tables(summary(), both, None))[0] == "mixed"
+    other = pair("b above a").assign(column_b="vsd")
+    assert statements.verdict(statement, Tables(summary(), other, None))[0] == "not run"
 
 
 def test_a_preset_has_statements_of_its_own(tmp_path: Path) -> None:
@@ -145,5 +212,5 @@ def test_a_preset_has_statements_of_its_own(tmp_path: Path) -> None:
     text = (tmp_path / "evidence" / "ours.md").read_text(encoding="utf-8")
     assert text.startswith("# The paper's statements\n")
     assert "| ours |" in text
-    assert text.count("\n| ") == len(statements.STATEMENTS) + 1
+    assert text.count("\n| ") == len(claims.STATEMENTS) + 1
     assert text.endswith("ours: 81 prompts.\n")
