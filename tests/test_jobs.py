@@ -38,5 +38,5 @@ def test_the_program_writes_the_table_or_says_what_is_missing(tmp_path, program,
     assert program("reports.jobs", "--results", tmp_path, "--out", out) == 0
     assert "1 jobs, 3 s one after the other" in capsys.readouterr().out
     assert out.read_text().splitlines()[1] == "embed,1,3.0,3.0,3.0,1.0,20.0"
-    with pytest.raises(ReportError, match="no .*benchmark.tsv below it"):
+    with pytest.raises(ReportError, match=r"no .*benchmark\.tsv below it"):
         jobs.job_times(tmp_path / "none")
