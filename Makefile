@@ -141,7 +141,8 @@ pictures: $(STAMP) ## the README's pictures, from results/mini and results/mini+
 tables: $(STAMP) ## the README's tables, from results/mini and results/mini+learned
 	@$(TABLE) --runs results/mini/lists/geometry.txt --tables results/mini/tables/geometry
 	@$(TABLE) --runs results/mini/lists/geometry.nerf.txt --tables results/mini/tables/geometry.nerf --mark nerf-table
-	@$(TABLE) --runs results/mini/lists/texture.txt --tables results/mini/tables/texture --mark texture-table
+	@$(TABLE) --runs results/mini/lists/texture.txt --tables results/mini/tables/texture \
+		--task texture --mark texture-table
 	@$(TABLE) --runs results/mini+learned/lists/geometry.nerf.txt --tables results/mini+learned/tables/geometry.nerf \
 		--mark learned-table
 
