@@ -46,16 +46,25 @@ PACKAGES = (
     "snakemake",
 )
 ROOT = Path(__file__).resolve().parent.parent
+SOURCES = [
+    f"{folder}/*.{kind}"  # in subfolders too
+    for folder in ("pipeline", "methods", "prompts", "metrics", "reports", "presets")
+    for kind in ("py", "yaml")
+]
 
 
 def source_state() -> dict[str, Any]:
-    """{commit, dirty} of this source tree; both None outside a git checkout."""
+    """{commit, dirty} of this source tree; both None outside a git checkout.
+
+    Dirty: a tracked file differs, or there is a module or settings file that no commit holds.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        added = _git("ls-files", "--others", "--exclude-standard", "--", *SOURCES)
     except (OSError, subprocess.SubprocessError):  # a command that takes too long is one
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": dirty}
+    return {"commit": commit, "dirty": bool(changed or added)}
 
 
 def _git(*arguments: str) -> str:
