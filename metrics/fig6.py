@@ -1,9 +1,9 @@
 """Figure 6 as a table: what editing by words did to finished objects, against both truths.
 
-    python -m metrics.fig6 --runs results/mini/figures/fig6/runs --sources RUN ... \
-        --truth results/mini/truth --out results/mini/figures/fig6
+    python -m metrics.fig6 --runs results/mini/figures/fig6/runs/colour/sds/seed0 ... \
+        --sources RUN ... --truth results/mini/truth --out results/mini/figures/fig6
 
-`--runs` holds <edit>/<column>/seed<k>/, run folders of pipeline.edit with their views; `--sources`
+`--runs` are run folders <edit>/<column>/seed<k> of pipeline.edit with their views; `--sources`
 are the runs that they began at. `fig6.csv` has a row a (edit, column, seed), and one of column
 `source` for the scene before the edit, means over the four views:
 
@@ -16,7 +16,6 @@ are the runs that they began at. `fig6.csv` has a row a (edit, column, seed), an
 Every row is one object: its numbers have no interval.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from metrics.arguments import parser as arguments_of
 from metrics.fig2 import write_csv
 from metrics.fig7 import FEWEST, STAY
 from metrics.runs import VIEWS, Run, read_run, read_runs, read_view
@@ -45,15 +45,14 @@ MEASURES = ("iou_source", "iou_target", "psnr_target", "iou_true_source", "psnr_
 STRAIGHT = 2  # of the truth's five offsets the one without a turn
 
 
-def rows(folder: Path, sources: Sequence[Run], world: World) -> Iterator[dict[str, Any]]:
-    """The rows of every edit below `folder`, edits and columns sorted by name."""
-    found = sorted(folder.glob("*/*/seed*/run.json"))
-    if not found:
-        raise ArtifactError(f"{folder}: no runs; run python -m pipeline.edit first")
+def rows(folders: Sequence[Path], sources: Sequence[Run], world: World) -> Iterator[dict[str, Any]]:
+    """The rows of every edit in `folders`, edits and columns sorted by name; of no other."""
     begun: set[tuple[str, int]] = set()
-    for path in found:
-        run, edit = read_run(path.parent), path.parents[2].name
-        source = source_of(path.parent, sources)
+    for folder in sorted(folders):
+        if not (folder / "run.json").is_file():
+            raise ArtifactError(f"{folder}: no run; run python -m pipeline.edit first")
+        run, edit = read_run(folder), folder.parents[1].name
+        source = source_of(folder, sources)
         key = {"edit": edit, "source": source.prompt, "target": run.prompt}
         if (edit, run.seed) not in begun:
             begun.add((edit, run.seed))
@@ -125,8 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the table."""
     import pandas
 
-    parser = argparse.ArgumentParser(prog="python -m metrics.fig6", description=__doc__)
-    parser.add_argument("--runs", type=Path, required=True, help="<edit>/<column>/seed<k>/ below")
+    parser = arguments_of("metrics.fig6")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="edited run folders")
     parser.add_argument("--sources", type=Path, nargs="+", required=True, help="run folders")
     parser.add_argument("--truth", type=Path, required=True, help="folder of truth files")
     parser.add_argument("--out", type=Path, required=True, help="folder of the table")

@@ -7,7 +7,7 @@ A plan (YAML) holds `seeds`, `edits` {name: {source, target, azimuth}}, `columns
 settings}} and `settings` (picture_loop.Task's). JSON: a prior as in a preset. The source picture is
 the world's own render of `source`; every column begins there. Writes <edit>/{source,target}.png,
 the world's renders of both captions from the same camera, and <edit>/<column>/seed<k>/
-{picture.png, picture.json}.
+{picture.png, picture.json}. A picture that fails is a record that says so, and the next is made.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from pipeline.cameras import orbit
 from pipeline.config import located
 from pipeline.guidance.captions import VocabularyError, load_world, parse
 from pipeline.guidance.load import load_guidance
-from pipeline.picture_files import begun, write_made, write_picture
-from pipeline.picture_loop import Task, known_methods, made
+from pipeline.picture_files import make, write_picture
+from pipeline.picture_loop import Task, known_methods
 from pipeline.toyworld.world import composed, drawn, instances, packed
 from prompts.views import view_word, with_view
 
@@ -90,8 +90,10 @@ def edit(
     write_picture(out / name / "source.png", source)
     write_picture(out / name / "target.png", target)
     word = view_word(camera["azimuth"], camera["elevation"])
+    # both captions: a source that has fewer renders than the target is not what its picture shows
+    asked = [spec["source"], spec["target"]]
     guidance = load_guidance(
-        located(prior), bank=bank, prompt=spec["target"], device="cpu", text_cache=texts
+        located(prior), bank=bank, prompt=asked, device="cpu", text_cache=texts
     )
     for column, row in plan["columns"].items():
         for seed in plan["seeds"]:
@@ -103,12 +105,10 @@ def edit(
                 seed=seed,
                 settings=settings,
             )
-            image, generator = begun(settings["size"], seed, source)
-            found = made(task, guidance, image, generator, source=source)
             folder = out / name / column / f"seed{seed}"
             about = {"edit": name, "source": spec["source"], "target": spec["target"]}
-            write_made(folder, task, found, column=column, prior=prior, **about)
-            print(f"{name} {column} seed{seed}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
+            ended = make(folder, task, guidance, source, column=column, prior=prior, **about)
+            print(f"{name} {column} seed{seed}: {ended}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,8 @@
 A picture has the prior, method, steps, batch, t, w(t), normalisation and negative prompt of the
 column's run at that stage; Adam's settings are its own (JSON: betas, eps, image, decay). It is
 asked for under the view's word, in front of mid-grey. Writes
-<column>/<prompt_id>/seed<k>/<view>/{picture.png, picture.json}.
+<column>/<prompt_id>/seed<k>/<view>/{picture.png, picture.json}; a picture that fails is a record
+that says so, and the next is made.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from pipeline.cameras import FOUR_VIEWS
 from pipeline.config import ConfigError, Job, job, located
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.load import load_guidance
-from pipeline.picture_files import begun, write_made
-from pipeline.picture_loop import Task, made
+from pipeline.picture_files import make
+from pipeline.picture_loop import Task
 from prompts.load import PromptError
 from prompts.views import view_word, with_view
 
@@ -33,7 +34,15 @@ BACKGROUND = 0.5  # as the views are scored
 
 
 def task_of(run: Job, view: str, optimizer: Mapping[str, Any]) -> Task:
-    """The picture of one view that belongs to a run."""
+    """The picture of one view that belongs to a run. Raises ConfigError for a run with Perp-Neg,
+    which a picture of one view has no use for.
+    """
+    if run.settings["perp_neg"] is not None:
+        raise ConfigError(
+            f"{run.preset}: {run.column}: stage {run.stage} has perp_neg, which tells the views of "
+            "an object apart; a plain picture has one view and would be another method's: compare "
+            "columns with perp_neg: null"
+        )
     taken = ("steps", "batch", "size", "weight", "timesteps", "normalize", "negative_prompt")
     seen = run.settings["views"]
     camera = {name: seen[name] for name in ("elevation", "distance", "fovy")}
@@ -79,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for view in given.views:
             task = task_of(run, view, optimizer)
-            found = made(task, guidance, *begun(task.settings["size"], task.seed))
             folder = given.out / column / run.prompt_id / f"seed{run.seed}" / view
             about = {"preset": given.preset, "prompt": run.prompt, "prompt_id": run.prompt_id}
-            write_made(folder, task, found, column=column, prior=run.prior, view=view, **about)
-            print(f"{column} {view}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
+            about |= {"view": view}
+            ended = make(folder, task, guidance, column=column, prior=run.prior, **about)
+            print(f"{column} {view}: {ended}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

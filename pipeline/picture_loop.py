@@ -33,7 +33,13 @@ def known_methods() -> list[str]:
 
 
 class PictureFailure(RuntimeError):
-    """A picture or a direction is not finite; the message says which and at which step."""
+    """A picture or a direction is not finite; the message says which and at which step: a result,
+    recorded and not retried.
+    """
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(f"{what} at step {step} is not finite")
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ def made(
             group["lr"] = rates["image"] * schedules.ramp(step, rates["decay"])
         optimizer.step()
         image.after_step(step, generator)
+        if not torch.isfinite(image.rgb).all():
+            raise PictureFailure(f"{task.method}: the picture", step)
         if state.student is not None:
             _train(state, x.detach(), texts[distill.TEXT], guidance, _view(task, step))
     seconds = time.perf_counter() - clock
@@ -151,7 +159,7 @@ def direction(
     state.evaluations.update(dict.fromkeys(names, batch))
     towards = distill.direction(row, found)
     if not torch.isfinite(towards).all():
-        raise PictureFailure(f"{task.method}: the direction at step {step} is not finite")
+        raise PictureFailure(f"{task.method}: the direction", step)
     weight = WEIGHTS[settings["weight"]](guidance.alphas_cumprod, t)
     kind, window = settings["normalize"]["kind"], settings["normalize"]["steps"]
     gradient = weight[:, None, None, None] * towards

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from conftest import RED_CAR
 
 from metrics import bank_renders, fig6, fig7
 from metrics.truth import read_world
-from pipeline import edit, edit_image
+from pipeline import edit, edit_image, picture_files
 from pipeline.artifacts import read_json, read_png, write_json
 from pipeline.config import PRESETS, ConfigError
 from pipeline.guidance.captions import VocabularyError
+from pipeline.picture_loop import PictureFailure, made
 from pipeline.toyworld.truth import truth_images
 from prompts.load import prompt_id
 
@@ -76,11 +78,14 @@ def test_an_edit_is_a_run_of_the_target_that_begins_at_the_finished_scene(
     images = truth_images("car", 16, seed=1, diversity=0.0)
     save_safetensors(truth / "car.safetensors", images, {})
     write_json(truth / "world.json", read_json(tiny_bank / "world.json"))
-    tables = ["--runs", tmp_path / "edits", "--truth", truth, "--out", tmp_path / "tables"]
+    stale = tmp_path / "edits" / "colour" / "forgotten" / "seed0"  # not asked for: in no table
+    shutil.copytree(out, stale)
+    tables = ["--runs", out, "--truth", truth, "--out", tmp_path / "tables"]
     assert program("metrics.fig6", *tables, "--sources", run) == 0
     import pandas
 
     table = pandas.read_csv(tmp_path / "tables" / "fig6.csv").set_index("column")
+    assert table.index.tolist() == ["source", "csd_edit"]
     assert table.loc["source", "iou_source"] == 1.0
     assert table.loc["source", "psnr_stay"] == 60.0
     assert 0.0 < table.loc["csd_edit", "iou_source"] <= 1.0
@@ -89,6 +94,8 @@ def test_an_edit_is_a_run_of_the_target_that_begins_at_the_finished_scene(
     assert "'red'" in (tmp_path / "tables" / "fig6.txt").read_text(encoding="utf-8")
     other = ["--sources", out, "--out", tmp_path / "x"]
     assert program("metrics.fig6", *tables[:4], *other) == 1
+    missing = ["--runs", tmp_path / "edits" / "colour" / "sds" / "seed0", *tables[2:]]
+    assert program("metrics.fig6", *missing, "--sources", run) == 1
 
 
 def test_an_edit_of_another_prompt_or_of_a_failed_run_is_refused() -> None:
@@ -138,18 +145,81 @@ def test_a_toy_picture_is_the_truth_seen_from_the_same_camera(tiny_bank: Path) -
         edit_image.toy_picture(tiny_bank, "red", CAMERA, size=16, grey=0.5)
 
 
-def test_figure_7_from_plan_to_picture(
-    tiny: dict[str, Any], tiny_bank: Path, tmp_path: Path, program: Any
-) -> None:
+@pytest.fixture
+def figure_7(tiny: dict[str, Any], tiny_bank: Path, tmp_path: Path) -> tuple[list[Any], Path]:
+    """(what pipeline.edit_image is asked for, the folder of its pictures)."""
     plan = edit_image.read_plan(PLANS / "fig7.yaml")
     plan["settings"] |= {"steps": 2, "size": 16}
     plan["seeds"] = [0]
     path, out = tmp_path / "plan.yaml", tmp_path / "pictures" / "mixture"
     path.write_text(yaml.safe_dump(plan), encoding="utf-8")
-    prior = {**tiny["priors"]["mixture"], "others_per_caption": 20}
+    prior = {**tiny["priors"]["mixture"], "others_per_caption": 4}
     del prior["overrides"]
     options = ["--plan", path, "--prior", json.dumps({"name": "mixture", **prior})]
-    options += ["--bank", tiny_bank, "--out", out]
+    return [*options, "--bank", tiny_bank, "--out", out], out
+
+
+def test_source_and_target_are_told_by_equally_many_renders(
+    figure_7: tuple[list[Any], Path], program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the source's score pulls its own picture away, and DDS keeps what it should subtract."""
+    renders = []
+
+    def counted(task: Any, guidance: Any, *rest: Any, **more: Any) -> Any:
+        rows = guidance.embed([task.source_text, task.text])
+        renders.append((rows > 0).sum(1).tolist())
+        return made(task, guidance, *rest, **more)
+
+    monkeypatch.setattr(picture_files, "made", counted)
+    assert program("pipeline.edit_image", *figure_7[0]) == 0
+    assert len(renders) == 8
+    for source, target in renders:
+        assert source > 4  # what every other object has at most
+        assert target / 2 < source < target * 2  # the view's word leaves some of each
+
+
+def test_a_picture_that_fails_is_a_result_and_the_others_are_made(
+    figure_7: tuple[list[Any], Path],
+    program: Any,
+    tiny_bank: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(task: Any, *rest: Any, **more: Any) -> Any:
+        if task.method == "dds_cls":
+            raise PictureFailure("dds_cls: the direction", 7)
+        return made(task, *rest, **more)
+
+    monkeypatch.setattr(picture_files, "made", broken)
+    options, out = figure_7
+    assert program("pipeline.edit_image", *options) == 0
+    failed = read_json(out / "colour" / "dds_cls" / "seed0" / "picture.json")
+    ended = {"status": "failed", "failed_step": 7, "placeholder": True}
+    assert {name: failed[name] for name in ended} == ended
+    assert failed["reason"] == "dds_cls: the direction at step 7 is not finite"
+    assert np.ptp(read_png(out / "colour" / "dds_cls" / "seed0" / "picture.png")) == 0.0
+    assert read_json(out / "shape" / "dds" / "seed0" / "picture.json")["status"] == "ok"
+
+    pictures = ["--pictures", *sorted(path.parent for path in out.glob("*/*/*/picture.json"))]
+    tables = ["--bank", tiny_bank, "--out", tmp_path]
+    assert program("metrics.fig7", *pictures, *tables) == 0
+    import pandas
+
+    table = pandas.read_csv(tmp_path / "fig7_pictures.csv")
+    assert table.loc[table["status"] == "failed", "column"].tolist() == ["dds_cls"] * 2
+    own = table.loc[table["status"] == "failed", list(fig7.MEASURES)]
+    assert own.isna().all(axis=None)
+    summary = pandas.read_csv(tmp_path / "fig7.csv")
+    assert set(summary.loc[summary["column"] == "dds_cls", "n"]) == {0}
+    assert summary.groupby("column")["failed"].max()["dds_cls"] == 1
+    assert program("reports.paper.fig7", "--tables", tmp_path, *pictures, "--out", tmp_path) == 0
+    assert "; 2 failed, in no mean." in (tmp_path / "fig7.txt").read_text(encoding="utf-8")
+
+
+def test_figure_7_from_plan_to_picture(
+    figure_7: tuple[list[Any], Path], tiny_bank: Path, tmp_path: Path, program: Any
+) -> None:
+    options, out = figure_7
     assert program("pipeline.edit_image", *options) == 0
     record = read_json(out / "colour" / "dds" / "seed0" / "picture.json")
     assert record["text"] == "a blue car, side view"
@@ -157,20 +227,29 @@ def test_figure_7_from_plan_to_picture(
     assert set(record["evaluations"]) == {"text", "source_text", "uncond", "source_uncond"}
     assert program("pipeline.edit_image", *options, "--edits", "shade") == 1
 
-    tables = ["--pictures", out, "--bank", tiny_bank, "--out", tmp_path]
+    planned = sorted(path.parent for path in out.glob("*/*/*/picture.json"))
+    shutil.copytree(planned[0], out / "colour" / "forgotten" / "seed0")  # asked for by nobody
+    record |= {"commit": "0123456789abcdef", "dirty": True}
+    write_json(out / "colour" / "dds" / "seed0" / "picture.json", record)
+    tables = ["--bank", tiny_bank, "--out", tmp_path, "--pictures", *planned]
     assert program("metrics.fig7", *tables) == 0
     import pandas
 
     table = pandas.read_csv(tmp_path / "fig7_pictures.csv")
+    assert "forgotten" not in set(table["column"])
+    assert len(table) == 12
     ends = table[table["edit"] == "colour"].set_index("column")
     assert ends.loc["source", ["psnr_source", "edited"]].tolist() == [60.0, 0.0]
     assert ends.loc["target", ["psnr_target", "edited"]].tolist() == [60.0, 1.0]
     summary = pandas.read_csv(tmp_path / "fig7.csv")
     own = summary[(summary["column"] == "dds") & (summary["measure"] == "psnr_target")]
     assert own["n"].tolist() == [1, 1]
-    figure = ["--tables", tmp_path, "--pictures", out, "--out", tmp_path]
+    figure = ["--tables", tmp_path, "--pictures", *planned, "--out", tmp_path]
     assert program("reports.paper.fig7", *figure) == 0
-    assert "n = 8 pictures" in (tmp_path / "fig7.txt").read_text(encoding="utf-8")
+    caption = (tmp_path / "fig7.txt").read_text(encoding="utf-8")
+    assert "n = 8 pictures" in caption
+    assert "0123456789" in caption
+    assert "with uncommitted changes" in caption
     assert read_png(tmp_path / "fig7.png").ndim == 3
 
 

@@ -1,6 +1,7 @@
 """Plain pictures: DDS at the source is exactly nothing, SDS finds a render, the numbers follow a
 slow loop."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from synthetic_bank import component_means, write_bank
 
 from methods import distill
 from methods.distill import METHODS
+from pipeline import distillation, optimize_image
+from pipeline.cameras import orbit
 from pipeline.guidance.interface import View
 from pipeline.guidance.mixture import Mixture, load
 from pipeline.picture_files import begun
@@ -139,6 +142,40 @@ def test_a_seed_stands_for_one_picture_and_a_particle_is_trained(prior: Mixture)
     assert not torch.equal(first.rgb, made(task("vsd", seed=1), prior).rgb)
     assert first.evaluations["particle_training"] == 8
     assert distill.PARTICLE in first.evaluations
+
+
+@pytest.mark.parametrize("method", ["sds", "vsd"])
+def test_two_steps_are_those_of_the_optimisation_in_3d_on_the_same_picture(
+    prior: Mixture, tiny_job: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The second step's particle has been trained, and its rate has decayed."""
+    job = tiny_job("vsd" if method == "vsd" else "csd", snapshots=[])
+    rates = {"betas": [0.9, 0.99], "eps": 1e-15, "image": 0.05, "decay": [1.0, 0.5, 2]}
+    plain = {"size": SIZE, "particle": SETTINGS["particle"], "optimizer": rates}
+    plain |= {"trace": {"every": 1, "extra_every": 0, "probes": 0}, "gradient_weight": 1.0}
+    settings = job.settings | plain
+    job = dataclasses.replace(job, method=method, method_settings={"omega": 6.5}, settings=settings)
+    flat = optimize_image.task_of(job, "front", job.settings["optimizer"])
+    flat = dataclasses.replace(flat, settings=flat.settings | {"steps": 2})
+    expected = made(flat, prior)
+
+    image, generator = begun(SIZE, job.seed)
+    camera = flat.settings["camera"]
+    seen = orbit([camera["azimuth"]] * 2, *(camera[k] for k in ("elevation", "distance", "fovy")))
+
+    def looked(step: int, scene: Any, *_: Any) -> tuple[Any, Any, View]:
+        rendering = scene.render(seen, height=SIZE, width=SIZE)
+        return rendering, seen, View(torch.full((2, 3), 0.5), seen.c2w, {}, step)
+
+    monkeypatch.setattr(distillation, "observe", looked)
+    monkeypatch.setattr(distillation, "load_scene", lambda *_, **__: image)
+    problem = distillation.problem_of(job, prior)
+    run = distillation.start_run(problem, "cpu", None)
+    run.generator = generator
+    for step in range(2):
+        distillation.one_step(step, run, problem)
+    assert torch.equal(image.rgb.detach()[0], expected.rgb)
+    assert dict(run.evaluations) == dict(expected.evaluations)
 
 
 def test_what_cannot_be_made_is_refused(prior: Mixture) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from conftest import RED_CAR
 
 from metrics import bank_renders, fig_2d
 from metrics.truth import read_world
-from pipeline import artifacts, config
+from pipeline import artifacts, config, optimize_image
 from reports.paper import fig5
 from reports.records import ReportError, read_run
 
@@ -54,6 +55,7 @@ def test_differences_are_means_over_prompts_of_means_over_views() -> None:
     rows = [
         {"column": "csd", "prompt_id": p, "seed": 0, "view": v, "medium": m}
         | {name: generator.random() for name in fig_2d.MEASURES}
+        | {"status": "ok"}
         for p in ("a", "b", "c")
         for v in ("front", "left")
         for m in ("2d", "3d", "render")
@@ -98,8 +100,10 @@ def test_pictures_have_their_runs_settings_and_are_drawn_beside_them(
     assert (record["text"], record["source_text"]) == ("a red car, front view", None)
     assert artifacts.read_png(folder / "picture.png").shape == (16, 16, 3)
 
+    shutil.copytree(folder, folder.parent / "left")  # of another call: in no table
     options = ["--pictures", out, "--out", tmp_path]
-    assert program("metrics.fig_2d", *options, "--runs", run, "--bank", tiny_bank) == 0
+    views = ["--views", "front", "--bank", tiny_bank]
+    assert program("metrics.fig_2d", *options, "--runs", run, *views) == 0
     table = pandas.read_csv(tmp_path / "fig_2d_pictures.csv")
     assert table["medium"].tolist() == ["2d", "3d", "render"]
     figure = ["--tables", tmp_path, "--runs", tmp_path / "runs", "--view", "front"]
@@ -107,10 +111,43 @@ def test_pictures_have_their_runs_settings_and_are_drawn_beside_them(
     caption = (tmp_path / "fig_2d.txt").read_text(encoding="utf-8")
     assert "csd, 2D minus 3D: to_render" in caption
     assert "1 prompts, views front" in caption
+    assert "1 pictures, 0 failed" in caption
+    assert f"Made by commit {str(record['commit'])[:10]}" in caption
 
     changed = artifacts.read_json(run / "run.json") | {"method_settings": {"omega": 1.0}}
     artifacts.write_json(run / "run.json", changed)
-    assert program("metrics.fig_2d", *options, "--runs", run, "--bank", tiny_bank) == 1
+    assert program("metrics.fig_2d", *options, "--runs", run, *views) == 1
+
+
+def test_twenty_tests_of_six_prompts_rank_nothing_and_a_failed_view_counts_nowhere() -> None:
+    rows = [
+        {"column": c, "prompt_id": f"p{p}", "seed": 0, "view": v, "medium": m, "status": "ok"}
+        | dict.fromkeys(fig_2d.MEASURES, float(m == "2d") + 0.01 * p)
+        for c in ("sds", "csd", "csd_neg", "vsd")
+        for p in range(6)
+        for v in ("front", "left")
+        for m in ("2d", "3d", "render")
+    ]
+    found = fig_2d.summary(pandas.DataFrame(rows))
+    assert len(found) == 20
+    assert found["p"].tolist() == [pytest.approx(2 / 2**6)] * 20  # the floor, in all of them
+    assert found["p_holm"].tolist() == [pytest.approx(20 * 2 / 2**6)] * 20
+    assert set(found["verdict"]) == {"n too small to rank"}
+
+    one = [r for r in rows if (r["column"], r["prompt_id"], r["view"]) == ("csd", "p0", "left")]
+    left = [row for row in rows if row not in one]
+    left.append(one[0] | dict.fromkeys(fig_2d.MEASURES) | {"status": "failed"})
+    again = fig_2d.summary(pandas.DataFrame(left)).set_index(["column", "measure"])
+    assert again.loc[("csd", "clipped"), "difference"] == pytest.approx(1.0)
+    assert again["failed"].groupby("column").max().to_dict() == {
+        "sds": 0, "csd": 1, "csd_neg": 0, "vsd": 0
+    }  # fmt: skip
+
+
+def test_perp_neg_is_not_dropped_in_silence(tiny_job: Any) -> None:
+    job = tiny_job("csd", snapshots=[], perp_neg={"reference": "neg", "scale": 3.0})
+    with pytest.raises(config.ConfigError, match="tiny: csd: stage nerf has perp_neg"):
+        optimize_image.task_of(job, "front", {})
 
 
 def _with(root: Path, omegas: dict[str, list[float] | None]) -> list[Any]:

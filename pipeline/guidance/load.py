@@ -1,6 +1,6 @@
 """Priors and particles by the names that presets use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ def load_guidance(
     spec: Mapping[str, Any],
     *,
     bank: Path | None,
-    prompt: str,
+    prompt: str | Sequence[str],
     device: str,
     text_cache: Path | None = None,
 ) -> Guidance:
     """The frozen model that the preset's prior describes, on `device`.
 
     `kind` says which code reads the other settings; a prior without one is called after its kind.
+    prompt: what will be asked for, one caption or several; the mixture is dense there.
     text_cache: the folder of embedded texts (embeddings.py); None computes them in this process.
     Raises ArtifactError when files are missing or do not fit.
     """
@@ -53,7 +54,7 @@ def _mixture(
     settings: Mapping[str, Any],
     *,
     bank: Path | None,
-    prompt: str,
+    prompt: str | Sequence[str],
     device: str,
     text_cache: Path | None,
 ) -> Guidance:
@@ -83,7 +84,7 @@ def _deepfloyd(
     settings: Mapping[str, Any],
     *,
     bank: Path | None,
-    prompt: str,
+    prompt: str | Sequence[str],
     device: str,
     text_cache: Path | None,
 ) -> Guidance:
@@ -96,7 +97,7 @@ def _stable_diffusion(
     settings: Mapping[str, Any],
     *,
     bank: Path | None,
-    prompt: str,
+    prompt: str | Sequence[str],
     device: str,
     text_cache: Path | None,
 ) -> Guidance:

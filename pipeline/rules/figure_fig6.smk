@@ -6,6 +6,9 @@ out: results/<preset>/figures/fig6/: runs/<edit>/<row>/seed<k>/, fig6.{png,svg,c
     snakemake fig6 --cores all --config preset=mini
 """
 
+from types import SimpleNamespace  # noqa: E402
+
+from methods.distill import METHODS  # noqa: E402
 from pipeline import edit as editing  # noqa: E402
 
 FIG6_PLAN = str(ROOT / "presets/figures/fig6.yaml")
@@ -49,14 +52,18 @@ def fig6_scene(wildcards):
     return f"{fig6_begin(wildcards.edit, wildcards.seed)}/scene.safetensors"
 
 
-def fig6_runs(wildcards=None):
-    """The views of every edited run."""
+def fig6_folders(wildcards=None):
+    """Every edited run."""
     return [
-        f"{FIG6_RUN}/views/views.json".format(edit=edit, row=row, seed=seed)
+        FIG6_RUN.format(edit=edit, row=row, seed=seed)
         for edit in FIG6["edits"]
         for row in FIG6["columns"]
         for seed in SPEC["seeds"]
     ]
+
+
+def fig6_runs(wildcards):
+    return [f"{folder}/views/views.json" for folder in fig6_folders()]
 
 
 def fig6_views():
@@ -65,11 +72,30 @@ def fig6_views():
     return json.dumps({**views, "turntable_frames": 4})
 
 
+def fig6_begun(wildcards):
+    """The run that an edit begins at, as the wildcards of its own job; its prior is the edit's."""
+    folder = Path(fig6_begin(wildcards.edit, wildcards.seed))
+    return SimpleNamespace(
+        prompt_id=folder.parents[1].name, seed=wildcards.seed, **FIG6["from"]
+    )
+
+
+def fig6_prior(wildcards):
+    return prior_files(fig6_begun(wildcards))
+
+
+def fig6_prior_options(wildcards):
+    """Texts that no run has put to a learned prior are embedded by the first edit that asks."""
+    return prior_options(fig6_begun(wildcards))
+
+
 def fig6_described(wildcards):
-    """What decides an edit besides the scene, as JSON: its place in the plan."""
+    """The checksum of what decides an edit besides the scene: its place in the plan, its method."""
+    row = FIG6["columns"][wildcards.row]
     parts = {
         "edit": FIG6["edits"][wildcards.edit],
-        "row": FIG6["columns"][wildcards.row],
+        "row": row,
+        "version": METHODS[row["method"]].version,
         "changes": FIG6["changes"],
     }
     return presets.digest(parts)
@@ -79,7 +105,7 @@ rule edit:
     """One finished scene goes on towards another prompt; then its pictures."""
     input:
         scene=fig6_scene,
-        bank=bank_listing,
+        prior=fig6_prior,
     output:
         record=f"{FIG6_RUN}/run.json",
         scene=f"{FIG6_RUN}/scene.safetensors",
@@ -93,7 +119,7 @@ rule edit:
         described=fig6_described,
         begin=subpath(input.scene, parent=True),
         folder=subpath(output.record, parent=True),
-        bank=bank_option,
+        prior=fig6_prior_options,
         views=fig6_views(),
     shell:
         r"""
@@ -104,7 +130,7 @@ rule edit:
             --run {params.begin:q} \
             --threads {threads} \
             --out {params.folder:q} \
-            {params.bank:q} \
+            {params.prior:q} \
             >{log:q} 2>&1
         python -m pipeline.render_views \
             --run {params.folder:q} \
@@ -132,13 +158,14 @@ rule fig6:
         f"results/{PRESET}/logs/fig6.benchmark.tsv"
     params:
         begins=fig6_begins,
+        edited=fig6_folders,
         runs=f"results/{PRESET}/figures/fig6/runs",
         truth=f"results/{PRESET}/truth",
         folder=subpath(output[0], parent=True),
     shell:
         r"""
         python -m metrics.fig6 \
-            --runs {params.runs:q} \
+            --runs {params.edited:q} \
             --sources {params.begins:q} \
             --truth {params.truth:q} \
             --out {params.folder:q} \

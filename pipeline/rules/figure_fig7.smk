@@ -6,6 +6,7 @@ out: results/<preset>/figures/fig7/: pictures/<prior>/, fig7.{png,svg,csv,txt}
     snakemake fig7 --cores all --config preset=mini
 """
 
+from methods.distill import METHODS  # noqa: E402
 from pipeline import edit_image  # noqa: E402
 
 FIG7_PLAN = str(ROOT / "presets/figures/fig7.yaml")
@@ -42,7 +43,7 @@ def fig7_pictures(wildcards):
 
 
 def fig7_folders(wildcards):
-    return [f"{FIG7_PICTURES}/{prior}" for prior in fig7_priors()]
+    return [str(Path(path).parent) for path in fig7_pictures(wildcards)]
 
 
 def fig7_weights(wildcards):
@@ -55,6 +56,13 @@ def fig7_prior(wildcards):
         k: v for k, v in SPEC["priors"][wildcards.prior].items() if k != "overrides"
     }
     return json.dumps({"name": wildcards.prior, **spec})
+
+
+def fig7_described():
+    """What decides the pictures besides prior and bank: the plan and its methods' versions."""
+    rows = FIG7["columns"].values()
+    versions = {row["method"]: METHODS[row["method"]].version for row in rows}
+    return presets.digest([FIG7, versions])
 
 
 rule edit_images:
@@ -70,7 +78,7 @@ rule edit_images:
         f"results/{PRESET}/logs/fig7_{{prior}}.benchmark.tsv"
     params:
         plan=FIG7_PLAN,
-        described=presets.digest(FIG7),
+        described=fig7_described(),
         prior=fig7_prior,
         bank=f"results/{PRESET}/bank",
         folder=f"{FIG7_PICTURES}/{{prior}}",

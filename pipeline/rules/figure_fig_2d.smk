@@ -135,6 +135,7 @@ rule fig_2d:
         f"results/{PRESET}/logs/fig_2d.benchmark.tsv"
     params:
         pictures=f"{FIG_2D}/pictures",
+        views=FIG_2D_VIEWS,
         bank=f"results/{PRESET}/bank",
         level=SPEC["evaluation"]["level"],
         folder=FIG_2D,
@@ -144,6 +145,7 @@ rule fig_2d:
             --pictures {params.pictures:q} \
             --bank {params.bank:q} \
             --level {params.level:q} \
+            --views {params.views:q} \
             --out {params.folder:q} \
             --runs @{input.runs:q} \
             >{log:q} 2>&1

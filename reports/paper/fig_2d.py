@@ -10,13 +10,14 @@ view of its object. """
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.artifacts import read_json
 from reports.contact_sheet import composited
 from reports.paper.fig7 import read_csv
-from reports.paper.files import listed_runs, made_from, styled, write_figure
+from reports.paper.files import commits, listed_runs, made_from, styled, write_figure
 from reports.paper.grid import Cell, Image, drawn, enlarged
 from reports.paper.pictures import GREY
 from reports.records import ReportError, Run, reported
@@ -51,8 +52,21 @@ def pair(pictures: Path, run: Run, view: str) -> Image:
     return np.concatenate([flat, gap, composited(solid, size=size, background=0.5)], axis=1)
 
 
+def records_of(pictures: Path, table: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """The record of every picture that the table speaks of."""
+    own = table[table["medium"] == "2d"]
+    places = zip(own["column"], own["prompt_id"], own["seed"], own["view"], strict=True)
+    return [
+        read_json(pictures / column / prompt_id / f"seed{seed}" / view / "picture.json")
+        for column, prompt_id, seed, view in places
+    ]
+
+
 def numbers(rows: "pandas.DataFrame") -> tuple[str, ...]:
-    """picture / view, a line a measure; of one pair, or means of several."""
+    """picture / view, a line a measure; of one pair, or means of several. A word if none worked."""
+    rows = rows[rows["status"] == "ok"]
+    if rows.empty:
+        return ("picture failed", *[""] * (len(BELOW) - 1))
     flat, solid = (rows[rows["medium"] == medium] for medium in ("2d", "3d"))
     return tuple(
         f"{label} {float(flat[name].mean()):.2f} / {float(solid[name].mean()):.2f}"
@@ -72,7 +86,14 @@ def verdict(summary: "pandas.DataFrame") -> str:
         lines.append(f"{column}, 2D minus 3D: {', '.join(parts)}.")
     first = summary.iloc[0]
     lines.append(
-        f"Intervals: {100 * first['level']:.0f} %, bootstrap over {first['prompts']} prompts."
+        f"Intervals: {100 * first['level']:.0f} %, bootstrap over {first['prompts']} prompts. "
+        f"Paired permutation p, Holm over all {len(summary)} rows: the smallest is "
+        f"{summary['p_holm'].min():.2g}. "
+        + "; ".join(
+            f"{said}: {', '.join(own['column'] + ' ' + own['measure'])}"
+            for said, own in summary.groupby("verdict", sort=False)
+        )
+        + "."
     )
     return "\n".join(lines)
 
@@ -101,10 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prompt = table.loc[table["prompt_id"] == prompt_id, "prompt"].iloc[0]
         rows.append((str(prompt), cells))
     views = ", ".join(dict.fromkeys(table["view"]))
+    records = records_of(args.pictures, table)
+    failed = sum(one["status"] == "failed" for one in records)
     text = (
         f"{CAPTION}\nDrawn: the {args.view} view of the first {len(rows)} prompts; the table has "
         f"{table['prompt_id'].nunique()} prompts, views {views}.\n{verdict(summary)}\n"
-        f"The objects: {made_from(runs)}"
+        f"{len(records)} pictures, {failed} failed; their views count in neither medium. "
+        f"{commits(records, 'picture')}\nThe objects: {made_from(runs)}"
     )
     with styled():
         figure = drawn(rows, [f"{column}: 2D | 3D" for column in columns], inches=0.88, label=0.95)

@@ -6,7 +6,7 @@ NAME.not_run.txt instead, one line, and the program that should have made the fi
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -117,13 +117,14 @@ def made_from(runs: Sequence[Run]) -> str:
             f"Prior: {named}.",
             f"n = {prompts} prompt{'s' * (prompts != 1)} x {seeds} seed{'s' * (seeds != 1)}: "
             f"{len(runs)} runs, {failed} failed{ends}.",
-            *([_commits(own)] if own else []),
+            *([commits([run.record for run in own])] if own else []),
         ]
     )
 
 
-def _commits(runs: Sequence[Run]) -> str:
-    commits = sorted({str(run.record.get("commit") or "unknown")[:10] for run in runs})
-    dirty = sum(bool(run.record.get("dirty")) for run in runs)
-    changed = f" ({dirty} runs with uncommitted changes)" if dirty else ""
-    return f"Made by commit{'s' * (len(commits) > 1)} {', '.join(commits)}{changed}."
+def commits(records: Sequence[Mapping[str, Any]], kind: str = "run") -> str:
+    """The commits that the records name, and how many were made with uncommitted changes."""
+    found = sorted({str(record.get("commit") or "unknown")[:10] for record in records})
+    dirty = sum(bool(record.get("dirty")) for record in records)
+    changed = f" ({dirty} {kind}{'s' * (dirty > 1)} with uncommitted changes)" if dirty else ""
+    return f"Made by commit{'s' * (len(found) > 1)} {', '.join(found)}{changed}."
