@@ -41,9 +41,10 @@ from pipeline.external_pictures import (
     azimuths,
     cropped,
     cut_out,
+    frame_count,
     nearest_frame,
+    read_frames,
     read_image,
-    read_video,
 )
 from pipeline.record import source_state
 from pipeline.render_views import Picture, empty_renderer, sheet
@@ -78,20 +79,31 @@ def from_images(source: Source, files: Mapping[str, Path], settings: Mapping[str
 def from_video(source: Source, files: Mapping[str, Path], settings: Mapping[str, Any]) -> Found:
     """The frames nearest to the views, and to a turntable's places as far as they can be cut."""
     path, rule = files[OBJECT], source.spec["video"]
-    frames = read_video(path)
     turned = {"clockwise": rule["direction"] == "clockwise", "closed": rule["closed"]}
-    known = azimuths(len(frames), first=rule["first"], turn=rule["turn"], **turned)
-    views = {}
-    for view, azimuth in FOUR_VIEWS.items():
-        number = nearest_frame(known, azimuth, view)
-        views[view] = picture(source, frames[number], settings, f"{path.name}, frame {number}")
-    count = settings["turntable_frames"]
+    known = azimuths(frame_count(path), first=rule["first"], turn=rule["turn"], **turned)
+    near = {view: nearest_frame(known, azimuth, view) for view, azimuth in FOUR_VIEWS.items()}
+    count, around, remarks = settings["turntable_frames"], [], ()
     try:
-        near = [nearest_frame(known, 360.0 * k / count, "a turntable") for k in range(count)]
-        ring = [picture(source, frames[i], settings, f"{path.name}, frame {i}").rgba for i in near]
+        around = [nearest_frame(known, 360.0 * k / count, "a turntable") for k in range(count)]
+    except Refused as reason:
+        remarks = (f"no turntable: {reason}",)
+    shown: dict[int, Picture | Refused] = {}
+    for number, frame in read_frames(path, {*near.values(), *around}):
+        try:
+            shown[number] = picture(source, frame, settings, f"{path.name}, frame {number}")
+        except Refused as reason:
+            shown[number] = reason
+    views = {view: _taken(shown[number]) for view, number in near.items()}
+    try:
+        return Found(views, [_taken(shown[number]).rgba for number in around], remarks=remarks)
     except Refused as reason:
         return Found(views, remarks=(f"no turntable: {reason}",))
-    return Found(views, ring)
+
+
+def _taken(found: Picture | Refused) -> Picture:
+    if isinstance(found, Refused):
+        raise found
+    return found
 
 
 def from_glb(source: Source, files: Mapping[str, Path], settings: Mapping[str, Any]) -> Found:

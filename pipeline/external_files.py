@@ -99,10 +99,36 @@ def read_source(path: Path) -> Source:
         raise ArtifactError(
             f"{path}: {where}: {problems[0].message}; docs/external_results.md has an example"
         )
+    if problem := _no_part(spec.get("crop", {})):
+        raise ArtifactError(f"{path}: crop: {problem}; docs/external_results.md has an example")
     folder = (path.parent / spec["folder"]).resolve()
     if not folder.is_dir():
         raise ArtifactError(f"{path}: folder {folder} does not exist")
     return Source(spec, folder)
+
+
+def _no_part(crop: Mapping[str, Any]) -> str:
+    """Why `crop` is no part of any picture; "" where it is one."""
+    if "panels" in crop:
+        within = crop["panel"] < crop["panels"]
+        return "" if within else f"panel {crop['panel']} of {crop['panels']}: the first one is 0"
+    pairs = (("left", "right"), ("top", "bottom")) if crop else ()
+    wrong = [
+        f"{a} {crop[a]} must be less than {b} {crop[b]}" for a, b in pairs if crop[a] >= crop[b]
+    ]
+    return ", ".join(wrong)
+
+
+def made_from(source: Source, asked: Sequence[Prompt]) -> list[Path]:
+    """Every file of these prompts that is there, refused ones too: what the column is made from."""
+    found: set[Path] = set()
+    for prompt in asked:
+        with suppress(Refused):
+            found |= set(source.named(prompt).values())
+        if "prompt_file" in source.spec:
+            with suppress(Refused):
+                found.add(source.path(source.spec["prompt_file"], source.words(prompt)))
+    return sorted(path for path in found if path.is_file())
 
 
 def looked_up(source: Source, asked: Sequence[Prompt]) -> dict[str, Files | Refused]:

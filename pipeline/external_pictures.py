@@ -6,7 +6,8 @@ becomes transparent, so that every column is scored over the same backgrounds. A
 something else refuses the picture, since nobody can tell what belongs to the object.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ class Refused(ValueError):
 def read_image(path: Path) -> Image:
     """The picture in `path`. Raises Refused for a file that is none."""
     from PIL import Image as Pillow
-    from PIL import UnidentifiedImageError
 
+    broken = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
     try:
         with Pillow.open(path) as file:
             return _array(file)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except broken as error:
         raise Refused(f"{path.name}: not a readable picture ({error})") from error
 
 
@@ -41,29 +42,67 @@ def _array(file: Any) -> Image:
     return np.asarray(file.convert(mode), dtype=np.float32) / 255.0
 
 
-def read_video(path: Path) -> list[Image]:
-    """Every frame of a video or an animated picture. Raises Refused for a file that is neither."""
+def frame_count(path: Path) -> int:
+    """How many frames a video or an animated picture has. Raises Refused for what is neither."""
+    if (count := _animated(path)) is not None:
+        return count
+    with _stream(path) as stream:
+        count = 0
+        while stream.grab():  # what a container says of its length may be wrong
+            count += 1
+    if not count:
+        raise Refused(f"{path.name}: neither an animated picture nor a video that can be decoded")
+    return count
+
+
+def read_frames(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, Image]]:
+    """(number, picture) of the wanted frames in their order; one is held at a time.
+
+    Raises Refused for a frame that cannot be read.
+    """
     from PIL import Image as Pillow
-    from PIL import ImageSequence, UnidentifiedImageError
+
+    if _animated(path) is None:
+        with _stream(path) as stream:
+            for number in range(max(wanted) + 1):
+                if not stream.grab():
+                    raise Refused(f"{path.name}: frame {number} cannot be decoded")
+                if number in wanted:
+                    frame = stream.retrieve()[1]
+                    yield number, frame[..., ::-1].astype(np.float32) / 255.0
+        return
+    with Pillow.open(path) as file:
+        for number in sorted(wanted):
+            try:
+                file.seek(number)
+                image = _array(file)
+            except (OSError, EOFError, SyntaxError, ValueError) as error:
+                raise Refused(f"{path.name}: frame {number} cannot be read ({error})") from error
+            yield number, image
+
+
+def _animated(path: Path) -> int | None:
+    """The frames of a picture; None for what is no picture: a video's container."""
+    from PIL import Image as Pillow
 
     try:
         with Pillow.open(path) as file:
-            return [_array(frame) for frame in ImageSequence.Iterator(file)]
-    except (UnidentifiedImageError, OSError):
-        pass  # no animated picture: a video's container
+            return int(getattr(file, "n_frames", 1))
+    except Pillow.DecompressionBombError as error:
+        raise Refused(f"{path.name}: not a readable picture ({error})") from error
+    except OSError:
+        return None
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
     import cv2
 
     stream = cv2.VideoCapture(str(path))
-    frames = []
-    while True:
-        found, frame = stream.read()
-        if not found:
-            break
-        frames.append(frame[..., ::-1].astype(np.float32) / 255.0)
-    stream.release()
-    if not frames:
-        raise Refused(f"{path.name}: neither an animated picture nor a video that can be decoded")
-    return frames
+    try:
+        yield stream
+    finally:
+        stream.release()
 
 
 def azimuths(
@@ -99,6 +138,8 @@ def cropped(image: Image, rule: Mapping[str, Any] | None) -> Image:
         return image[:, rule["panel"] * step : (rule["panel"] + 1) * step]
     top, bottom = round(rule["top"] * height), round(rule["bottom"] * height)
     left, right = round(rule["left"] * width), round(rule["right"] * width)
+    if not (top < bottom and left < right):
+        raise Refused(f"crop {dict(rule)} leaves nothing of {width} x {height} pixels")
     return image[top:bottom, left:right]
 
 

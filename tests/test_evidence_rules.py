@@ -1,8 +1,12 @@
 """The evidence as targets: what they plan, and what stops them."""
 
 import re
+import shutil
 
+import pytest
+import yaml
 from conftest import RED_CAR
+from PIL import Image
 from workflow_runs import ROOT, snakemake
 
 
@@ -31,3 +35,29 @@ def test_a_preset_without_a_baseline_says_how_to_write_one(tmp_path):
     assert done.returncode != 0
     assert "no baseline of geometry" in done.stdout
     assert "snakemake baseline --config preset=smoke" in done.stdout
+
+
+def test_a_replaced_picture_of_another_system_is_read_again(tmp_path):
+    example = ROOT / "docs" / "external_example" / "renders.yaml"
+    spec = yaml.safe_load(example.read_text(encoding="utf-8"))
+    pictures = shutil.copytree((example.parent / spec["folder"]).resolve(), tmp_path / "pictures")
+    description = tmp_path / "renders.yaml"
+    description.write_text(yaml.safe_dump(spec | {"folder": "pictures"}), encoding="utf-8")
+    options = ["results/smoke/runs/geometry/theirs/external.json", "--config", "preset=smoke"]
+    options.append(f"external=theirs:{description}")
+    done = snakemake(ROOT, tmp_path, None, *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Nothing to be done" in snakemake(ROOT, tmp_path, None, "-n", *options).stdout
+    back = pictures / f"sds-{RED_CAR}_back.png"
+    Image.open(back).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(back)
+    again = snakemake(ROOT, tmp_path, None, "-n", *options)
+    assert planned(again.stdout) == {"external_geometry_theirs": 1, "total": 1}, again.stdout
+
+
+@pytest.mark.parametrize("column", ["../../oops", "Theirs", "a/b"])
+def test_a_column_of_another_system_stays_in_its_folder(tmp_path, column):
+    example = ROOT / "docs" / "external_example" / "renders.yaml"
+    options = ["-n", "--config", "preset=smoke", f"external={column}:{example}"]
+    done = snakemake(ROOT, tmp_path, None, *options)
+    assert done.returncode != 0
+    assert f"column {column!r} names a folder" in done.stdout

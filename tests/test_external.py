@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
 SETTINGS = {"size": SIZE, "samples": 8, "elevation": 15, "distance": 3.0, "fovy": 40}
 SETTINGS |= {"turntable_frames": 4}
+PART = {"left": 0.0, "top": 0.0, "right": 1.0, "bottom": 1.0}
 CAR, HOUSE, ROBOT = "a red car", "a green house", "a blue robot"
 PROMPTS = ["a red car", "a blue robot", "an orange chair", "a green house"]
 COLOURS = {"front": (220, 30, 30), "left": (30, 200, 30), "back": (30, 30, 220)}
@@ -244,6 +245,51 @@ def test_crops_are_panels_or_shares() -> None:
     assert external_pictures.cropped(image, part)[..., 0].tolist() == [[9, 10, 11]]
     with pytest.raises(Refused, match="6 pixels are not 4 panels"):
         external_pictures.cropped(image, {"panels": 4, "panel": 0})
+    with pytest.raises(Refused, match="leaves nothing of 6 x 2 pixels"):
+        external_pictures.cropped(image, PART | {"left": 0.01, "right": 0.02})
+
+
+def test_an_oversized_picture_refuses_its_prompt_only(
+    theirs: Theirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow refuses twice its limit: a small file may unpack to any number of pixels."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 48)
+    Image.fromarray(np.zeros((80, 80), dtype=np.uint8)).save(theirs.images(CAR) / "90.png")
+    theirs.images(HOUSE, seed=1)
+    records = theirs.run()
+    assert "90.png: not a readable picture (Image size (6400 pixels)" in records[CAR]["reason"]
+    assert records[HOUSE]["status"] == "ok"
+    video = {"first": 0, "turn": 360, "closed": False, "direction": "clockwise"}
+    changed = {"form": "videos", "views": None, "file": "{slug}/90.png", "video": video}
+    assert "90.png: not a readable picture" in theirs.run(**changed)[CAR]["reason"]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "mp4"])
+def test_of_a_long_video_one_frame_is_held_at_a_time(tmp_path: Path, suffix: str) -> None:
+    """Peak memory is that of a few frames, whatever the video's length."""
+    import tracemalloc
+
+    import cv2
+
+    path, size, count = tmp_path / f"long.{suffix}", 256, 48
+    shades = [np.full((size, size, 3), 5 * k, dtype=np.uint8) for k in range(count)]
+    if suffix == "webp":
+        first, *rest = map(Image.fromarray, shades)
+        first.save(path, save_all=True, append_images=rest, lossless=True)
+    else:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 24, (size, size))
+        for shade in shades:
+            writer.write(shade)
+        writer.release()
+    tracemalloc.start()
+    assert external_pictures.frame_count(path) == count
+    found = {k: image.mean() for k, image in external_pictures.read_frames(path, {40, 3, 12})}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(found) == [3, 12, 40]
+    for number, mean in found.items():
+        assert mean == pytest.approx(5 * number / 255, abs=0.02)
+    assert peak < 6 * size * size * 3 * 4
 
 
 def test_other_cameras_are_said(theirs: Theirs) -> None:
@@ -262,6 +308,15 @@ def test_other_cameras_are_said(theirs: Theirs) -> None:
         ({"form": "sculpture"}, "form: 'sculpture' is not one of"),
         ({"folder": "nowhere"}, "nowhere does not exist"),
         ({"file": "{object}.png"}, r"known words: \{text\}"),
+        ({"crop": {"panels": 2, "panel": 3}}, "crop: panel 3 of 2: the first one is 0"),
+        (
+            {"crop": PART | {"left": 0.5, "right": 0.5}},
+            "crop: left 0.5 must be less than right 0.5",
+        ),
+        (
+            {"crop": PART | {"top": 1.0, "bottom": 0.0}},
+            "crop: top 1.0 must be less than bottom 0.0",
+        ),
         ({"form": "glb"}, "'mesh' is a required property|False schema"),
     ],
 )

@@ -20,7 +20,7 @@ from pipeline import config as presets  # noqa: E402
 from pipeline import plan, recipes, texts  # noqa: E402
 from pipeline.artifacts import ArtifactError  # noqa: E402
 from pipeline.doctor import missing_for  # noqa: E402
-from pipeline.external_files import read_source  # noqa: E402
+from pipeline.external_files import made_from, read_source  # noqa: E402
 from pipeline.locks import held_workdir  # noqa: E402
 from pipeline.tokens import check_captions  # noqa: E402
 
@@ -47,6 +47,10 @@ def read_external(given, spec):
         if not path or name in recipes.columns(spec):
             raise ValueError(
                 f"external={name}:{path}: give COLUMN:FILE, COLUMN not one of the preset's"
+            )
+        if not re.fullmatch(recipes.NAME, name):
+            raise ValueError(
+                f"external={name}:{path}: column {name!r} names a folder, so it must match {recipes.NAME}"
             )
         task = read_source(Path(path)).spec["task"]
         if task not in spec["tasks"]:

@@ -59,6 +59,20 @@ def last_views(wildcards):
     return [f"{folder}/views/views.json" for folder in run_folders(wildcards.task)]
 
 
+def described_files(task, column, wildcards):
+    """What another system's column is made from, beside its description."""
+    try:
+        source = read_source(Path(SPEC["tasks"][task]["external"][column]))
+        return list(map(str, made_from(source, recipes.prompts(SPEC, task))))
+    except ArtifactError as error:
+        raise WorkflowError(str(error))
+
+
+def prompt_texts(task):
+    """The checksum of the prompts that a task asks for: names of files are made from them."""
+    return presets.digest([prompt.text for prompt in recipes.prompts(SPEC, task)])
+
+
 def external_runs(task, column):
     return plan.run_folders(PRESET, SPEC, task, column=column)
 
@@ -70,7 +84,8 @@ for task, spec in SPEC["tasks"].items():
             name:
                 f"external_{task}_{column}"
             input:
-                description,
+                spec=description,
+                files=functools.partial(described_files, task, column),
             output:
                 records=expand("{f}/run.json", f=external_runs(task, column)),
                 views=expand("{f}/views/views.json", f=external_runs(task, column)),
@@ -84,13 +99,14 @@ for task, spec in SPEC["tasks"].items():
                 task=task,
                 column=column,
                 prompts=spec["prompts"],
+                texts=prompt_texts(task),
                 limit=["--limit", str(spec["limit"])] if spec["limit"] else [],
                 settings=json.dumps(SPEC["stages"][spec["chain"][-1]]["views"]),
                 folder=subpath(output.report, parent=True),
             shell:
                 r"""
                 python -m pipeline.external \
-                    --spec {input:q} \
+                    --spec {input.spec:q} \
                     --column {params.column:q} \
                     --preset {params.preset:q} \
                     --task {params.task:q} \
@@ -288,7 +304,7 @@ rule compared:
         f"results/{PRESET}/logs/regression.{{shown}}.log",
     benchmark:
         f"results/{PRESET}/logs/regression.{{shown}}.benchmark.tsv"
-    retries: 0 # its failing is its word
+    retries: 0  # its failing is its word
     params:
         tables=subpath(input.scores, parent=True),
         baseline=baseline_folder,
