@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -76,6 +77,24 @@ def test_every_rule_names_programs_that_exist():
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file() or (
             ROOT / module.replace(".", "/") / "__main__.py"
         ).is_file(), module
+
+
+def test_benchmarks_name_programs_that_exist():
+    texts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").rglob("*.md")]
+    named = {
+        name
+        for path in texts
+        for name in re.findall(r"python -m benchmarks\.(\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert not {name for name in named if not (ROOT / "benchmarks" / f"{name}.py").is_file()}
+
+
+def test_the_recorded_faults_say_that_no_gpu_took_part():
+    kept = (ROOT / "docs" / "results" / "faults.md").read_text(encoding="utf-8")
+    assert kept.startswith(faults.page([], "smoke"))
+    assert f"| {faults.STARVED_GPU} |" in kept
+    assert "by hand on a CPU" in faults.STARVED_GPU
 
 
 def test_half_files_are_found_and_files_being_written_are_not(tmp_path):
