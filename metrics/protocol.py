@@ -29,6 +29,7 @@ class Setup:
     strict_candidates: list[str]
     truth_sha256: str | None
     prefix: str = ""
+    seam: Mapping[str, Any] | None = None  # what views.json says of how seams were measured
 
 
 def protocol_id(protocol: Mapping[str, Any]) -> str:
@@ -69,7 +70,8 @@ def describe(metric: str, view: str, setup: Setup) -> dict[str, Any]:
     if name in measure.RETRIEVAL:
         return of_reading(name, "object" if whole else "view", setup)
     if name == measure.SEAM:
-        return {"metric": name, "value": "mean CIE 1976 colour jump at seams over that elsewhere"}
+        value = "mean colour jump at seams over that elsewhere"
+        return {"metric": name, "value": value, "measured": dict(setup.seam or {})}
     pictures = _pictures(setup)
     if name in measure.STRICT:
         among = _among(setup.strict_candidates, setup.ties)

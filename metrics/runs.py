@@ -125,6 +125,13 @@ def seam_ratio(run: Run) -> float | None:
     return None if ratio is None else float(ratio)
 
 
+def seam_definition(run: Run) -> dict[str, Any] | None:
+    """What the run's seam ratio depends on, as it was measured; None without one."""
+    if run.failed or seam_ratio(run) is None:
+        return None
+    return dict(_described(run)["surface"].get("seam_definition") or {})
+
+
 def own_cameras(run: Run) -> dict[str, Any] | None:
     """The cameras of another system's pictures where they are not the evaluated ones."""
     found = _described(run).get("cameras")

@@ -40,6 +40,7 @@ from metrics.runs import (
     own_cameras,
     read_runs,
     read_view,
+    seam_definition,
     seam_ratio,
     view_size,
 )
@@ -176,10 +177,14 @@ def scores(
         raise ArtifactError(f"prompts that are not among the candidates have no rank: {strays}")
     rows: list[dict[str, Any]] = []
     protocols: dict[str, dict[str, Any]] = {}
+    seams = [found for run in runs if (found := seam_definition(run)) is not None]
     for run in runs:
         own = own_cameras(run)  # then other protocols, and no truth, which is seen from ours
         known = reference if own is None else replace(reference, truths=None)
         seen = setup if own is None else replace(setup, cameras={"declared": own})
+        # A run without seams has no definition of its own; it stands beside the first that has.
+        measured = seam_definition(run)
+        seen = replace(seen, seam=next(iter(seams), None) if measured is None else measured)
         for row in run_rows(run, known):
             described = protocol.describe(row["metric"], row["view"], seen)
             row["protocol_id"] = protocol.protocol_id(described)

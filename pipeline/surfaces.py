@@ -22,7 +22,7 @@ from pipeline.meshes.bake import bake
 from pipeline.meshes.detail import quartered, thinned
 from pipeline.meshes.export_glb import coloured_glb, textured_glb
 from pipeline.meshes.mesh import Mesh, vertex_normals
-from pipeline.meshes.seams import seams
+from pipeline.meshes.seams import DEFINITION, seams
 from pipeline.meshes.unwrap import load_atlas, unwrap
 from pipeline.scenes import volume
 from pipeline.scenes.failure import SceneFailure
@@ -103,6 +103,7 @@ def of_texture(scene: Texture, mesh: Path | None = None) -> Surface:
         "colours": "texture",
         "texels": list(atlas.size),
         "seam": seams(shape, atlas, image).record(),
+        "seam_definition": {"resolution": atlas.resolution, **DEFINITION},
     }
     return Surface(textured_glb(shape, atlas, image), record)
 

@@ -33,10 +33,11 @@ def change(folder: Path, **changed: Any) -> Path:
     return folder
 
 
-def surface(folder: Path, ratio: float | None) -> Path:
+def surface(folder: Path, ratio: float | None, **definition: Any) -> Path:
     """views.json as the views job leaves it: with a texture, or with vertex colours."""
     seam = None if ratio is None else {"seam": 3.0, "interior": 2.0, "ratio": ratio}
     described = {"vertices": 4, "faces": 2, "colours": "texture", "seam": seam}
+    described["seam_definition"] = definition or None
     return write_json(
         folder / "views" / "views.json", {"schema_version": SCHEMA_VERSION, "surface": described}
     )
@@ -107,6 +108,32 @@ def test_seams_are_read_where_there_are_textures(
     chosen = summary[(summary["metric"] == "seam") & (summary["column"] == "csd")]
     assert list(chosen["population"]) == ["completers"]
     assert list(chosen["mean"]) == [1.25]
+
+
+def test_seams_measured_differently_share_no_protocol(
+    tmp_path: Path, model: str, towers: list[Path]
+) -> None:
+    """Resolution, distance and floor decide the number; a failed run stands beside the others."""
+    texts = tmp_path / "texts.npz"
+    embedded(model, texts, towers, "towers")
+
+    def ids(name: str, **other: Any) -> list[str]:
+        """Protocol of the seams of the first two runs; the failed one shares the first's."""
+        surface(towers[0], 1.25, resolution=384, floor=0.23)
+        surface(towers[1], 1.5, **{"resolution": 384, "floor": 0.23, **other})
+        table = scored(model, texts, towers, tmp_path / name, "towers")
+        rows = table[table["metric"] == "seam"].set_index(["column", "prompt_id"])["protocol_id"]
+        red, blue = (rows["csd", prompt_id(text)] for text in SETS["towers"])
+        assert rows["sds", prompt_id("a blue tower")] == red
+        described = json.loads((tmp_path / name / "protocols.json").read_text())
+        assert described[red]["measured"] == {"resolution": 384, "floor": 0.23}
+        return [red, blue]
+
+    known = set(ids("same"))
+    assert len(known) == 1
+    for number, other in enumerate(({"resolution": 1024}, {"floor": 0.5})):
+        red, blue = ids(str(number), **other)
+        assert {red} == known != {blue}
 
 
 def test_columns_may_end_in_different_stages(

@@ -11,7 +11,7 @@ from other_renderer import loaded, other_render
 from pipeline import cameras, config
 from pipeline.artifacts import ArtifactError
 from pipeline.meshes.mesh import Mesh, vertex_normals
-from pipeline.meshes.seams import seams
+from pipeline.meshes.seams import DEFINITION, seams
 from pipeline.meshes.unwrap import save_atlas, unwrap
 from pipeline.scenes.load import SCENES
 from pipeline.scenes.mesh import Mesh as MeshScene
@@ -174,6 +174,7 @@ def test_an_atlas_made_before_is_taken_and_gives_the_same(tmp_path):
     found = surface("texture", scene, tmp_path)
     assert found == surface("texture", scene, tmp_path)
     assert found.record["texels"] == list(atlas.size)
+    assert found.record["seam_definition"] == {"resolution": 128, **DEFINITION}
     image = torch.tensor(np.asarray(loaded(found.glb).visual.material.baseColorTexture) / 255.0)
     again = seams(mesh, atlas, image.float()).record()
     assert found.record["seam"] == pytest.approx(again, rel=0.05)

@@ -20,6 +20,19 @@ from pipeline.meshes.unwrap import Atlas
 
 FLOOR = 0.23  # a tenth of a just noticeable difference; smaller jumps are rounding
 ALONG = (0.25, 0.5, 0.75)  # places on an edge
+TEXELS_APART = 2.0
+HEIGHTS_APART = 0.5
+# What a ratio depends on besides mesh, texture and the resolution asked for: numbers that differ in
+# it must not be compared.
+DEFINITION = {
+    "colours": "CIE 1976",
+    "floor": FLOOR,
+    "along": list(ALONG),
+    "apart": "the less of so many texels and so many heights of the middle triangle",
+    "texels_apart": TEXELS_APART,
+    "heights_apart": HEIGHTS_APART,
+    "mean": "by length of edge",
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ def _distance(mesh: Mesh, atlas: Atlas) -> float:
     a, b, c = (atlas.uv * torch.tensor(atlas.size[::-1]))[atlas.faces].unbind(1)
     (x, y), (s, t) = (b - a).unbind(1), (c - a).unbind(1)
     texel = (area.sum() / ((x * t - y * s).abs().sum() / 2)).sqrt()
-    return float(torch.minimum(2 * texel, height.median() / 2))
+    return float(torch.minimum(TEXELS_APART * texel, HEIGHTS_APART * height.median()))
 
 
 def _is_seam(atlas: Atlas, pairs: _Pairs) -> Bool[Tensor, " p"]:

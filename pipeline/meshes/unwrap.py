@@ -36,13 +36,15 @@ class Atlas:
     """Where the mesh lies in the texture; corner k of face f is at uv[faces[f, k]].
 
     `source` is the mesh's vertex that each of the atlas's vertices stands for; `size` the texture's
-    (rows, columns) for which the charts were packed.
+    (rows, columns) for which the charts were packed, another for every mesh; `resolution` what was
+    asked for, the same for all of them, None where nobody asked.
     """
 
     source: Int[Tensor, " n"]
     faces: Int[Tensor, "f 3"]
     uv: Float[Tensor, "n 2"]
     size: tuple[int, int]
+    resolution: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class Texels:
 def save_atlas(path: Path | str, atlas: Atlas, mesh: Mesh) -> None:
     """The file holds the atlas, and says of which mesh it is."""
     tensors = {"source": atlas.source, "faces": atlas.faces, "uv": atlas.uv}
-    save_safetensors(
-        path, tensors | {"size": torch.tensor(atlas.size)}, {"mesh_sha256": checksum(mesh)}
-    )
+    described = {"mesh_sha256": checksum(mesh)}
+    if atlas.resolution is not None:
+        described["resolution"] = str(atlas.resolution)
+    save_safetensors(path, tensors | {"size": torch.tensor(atlas.size)}, described)
 
 
 def load_atlas(path: Path | str, mesh: Mesh) -> Atlas:
@@ -68,7 +71,8 @@ def load_atlas(path: Path | str, mesh: Mesh) -> Atlas:
     if metadata.get("mesh_sha256") != checksum(mesh):
         raise ArtifactError(f"{path}: the atlas of another mesh; delete it and make it again")
     rows, columns = tensors["size"].tolist()
-    return Atlas(tensors["source"], tensors["faces"], tensors["uv"], (rows, columns))
+    asked = int(metadata["resolution"]) if "resolution" in metadata else None
+    return Atlas(tensors["source"], tensors["faces"], tensors["uv"], (rows, columns), asked)
 
 
 def unwrap(mesh: Mesh, resolution: int) -> Atlas:
@@ -100,7 +104,7 @@ def unwrap(mesh: Mesh, resolution: int) -> Atlas:
         found = np.load(out, allow_pickle=False)
         source, faces, uv = (torch.from_numpy(found[name]) for name in ("source", "faces", "uv"))
         rows, columns = found["size"].tolist()
-    return Atlas(source, faces, uv, (rows, columns))
+    return Atlas(source, faces, uv, (rows, columns), resolution)
 
 
 def roughened(mesh: Mesh) -> Float[Tensor, "v 3"]:
