@@ -82,7 +82,8 @@ def from_video(source: Source, files: Mapping[str, Path], settings: Mapping[str,
     turned = {"clockwise": rule["direction"] == "clockwise", "closed": rule["closed"]}
     known = azimuths(frame_count(path), first=rule["first"], turn=rule["turn"], **turned)
     near = {view: nearest_frame(known, azimuth, view) for view, azimuth in FOUR_VIEWS.items()}
-    count, around, remarks = settings["turntable_frames"], [], ()
+    count, around = settings["turntable_frames"], []
+    remarks: tuple[str, ...] = ()
     try:
         around = [nearest_frame(known, 360.0 * k / count, "a turntable") for k in range(count)]
     except Refused as reason:
