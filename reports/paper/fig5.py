@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = f"{CAPTION}\nNegative prompt: {'; '.join(negative)}.\n{made_from(runs)}"
     text += "\nSo few prompts order nothing; fig5.csv has every mean with its interval."
     with styled():
-        figure = drawn(rows, list(heads.values()), label=0.95)
+        figure = drawn(rows, list(heads.values()), inches=0.74, label=0.95)
         summary = table(tables.summary, runs)
         write_figure(figure, args.out, "fig5", table=summary, caption=text)
 
