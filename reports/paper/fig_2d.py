@@ -85,14 +85,15 @@ def verdict(summary: "pandas.DataFrame") -> str:
         ]
         lines.append(f"{column}, 2D minus 3D: {', '.join(parts)}.")
     first = summary.iloc[0]
+    said = {
+        word: "all" if len(own) == len(summary) else ", ".join(own["column"] + " " + own["measure"])
+        for word, own in summary.groupby("verdict", sort=False)
+    }
     lines.append(
         f"Intervals: {100 * first['level']:.0f} %, bootstrap over {first['prompts']} prompts. "
         f"Paired permutation p, Holm over all {len(summary)} rows: the smallest is "
-        f"{summary['p_holm'].min():.2g}. "
-        + "; ".join(
-            f"{said}: {', '.join(own['column'] + ' ' + own['measure'])}"
-            for said, own in summary.groupby("verdict", sort=False)
-        )
+        f"{summary['p_holm'].min():.2g}. Verdicts: "
+        + "; ".join(f"{names}: {word}" for word, names in said.items())
         + "."
     )
     return "\n".join(lines)
@@ -124,10 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     views = ", ".join(dict.fromkeys(table["view"]))
     records = records_of(args.pictures, table)
     failed = sum(one["status"] == "failed" for one in records)
+    out = " and left out with their views" if failed else ""
     text = (
         f"{CAPTION}\nDrawn: the {args.view} view of the first {len(rows)} prompts; the table has "
         f"{table['prompt_id'].nunique()} prompts, views {views}.\n{verdict(summary)}\n"
-        f"{len(records)} pictures, {failed} failed; their views count in neither medium. "
+        f"{len(records)} pictures, {failed} failed{out}. "
         f"{commits(records, 'picture')}\nThe objects: {made_from(runs)}"
     )
     with styled():
