@@ -61,3 +61,15 @@ def test_a_column_of_another_system_stays_in_its_folder(tmp_path, column):
     done = snakemake(ROOT, tmp_path, None, *options)
     assert done.returncode != 0
     assert f"column {column!r} names a folder" in done.stdout
+
+
+def test_an_edit_reads_the_prior_of_the_run_that_it_begins_at(tmp_path):
+    options = ["-n", "-p", "fig6", "--config", "preset=mini", "guidance=learned"]
+    done = snakemake(ROOT, tmp_path, None, *options)
+    assert done.returncode == 0, done.stdout[-3000:]
+    command = done.stdout.partition("python -m pipeline.edit")[2].partition(".log")[0]
+    assert "--texts results/mini+learned/texts/cache" in command
+    assert "--bank" not in command
+    inputs = done.stdout.partition("rule edit:")[2].partition("output:")[0]
+    assert "texts/learned.json" in inputs
+    assert "diffusion_pytorch_model.safetensors" in inputs

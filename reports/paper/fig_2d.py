@@ -93,7 +93,7 @@ def verdict(summary: "pandas.DataFrame") -> str:
         f"Intervals: {100 * first['level']:.0f} %, bootstrap over {first['prompts']} prompts. "
         f"Paired permutation p, Holm over all {len(summary)} rows: the smallest is "
         f"{summary['p_holm'].min():.2g}. Verdicts: "
-        + "; ".join(f"{names}: {word}" for word, names in said.items())
+        + "; ".join(f"{names}: {word!s}" for word, names in said.items())
         + "."
     )
     return "\n".join(lines)
