@@ -232,9 +232,10 @@ def test_the_stage_switch_shows_the_pictures_and_scores_of_that_stage(opened: Op
     page.keyboard.press("s")
     assert page.evaluate(visible + ".map(c => c.dataset.at)") == ["1"] * 4
     assert page.get_attribute("[data-set-stage='1']", "aria-pressed") == "true"
-    wait_until(page, "document.querySelectorAll('.turning').length > 3")
-    sheets = page.evaluate("[...document.querySelectorAll('.turning')].map(e => e.dataset.src)")
-    assert all("/nerf/" in sheet for sheet in sheets)
+    turning = "[...document.querySelectorAll('.turning')].map(e => e.dataset.src)"
+    # those that have scrolled out of sight stop a moment later
+    wait_until(page, turning + ".length > 3")
+    wait_until(page, turning + ".every(sheet => sheet.includes('/nerf/'))")
     page.click("[data-set-stage='0']")
     assert page.evaluate(visible + ".map(c => c.dataset.at)") == ["0"] * 4
 

@@ -37,7 +37,7 @@ def _page(folder: Path, glb: bytes) -> Path:
         f'<model-viewer src="data:model/gltf-binary;base64,{data}" shadow-intensity="0" '
         f'interaction-prompt="none" field-of-view="40deg" camera-orbit="{side}deg 75deg 3m" {free} '
         f'style="position:absolute;top:0;left:{i * SIZE}px;width:{SIZE}px;height:{SIZE}px;'
-        'background:#fff"></model-viewer>'
+        'background:#fff"><div slot="progress-bar"></div></model-viewer>'
         for i, side in enumerate(SIDES)
     ]
     page = folder / "page.html"
@@ -55,6 +55,8 @@ def _screenshot(page: Path) -> np.ndarray:
         asked: list[str] = []
         opened.on("request", lambda request: asked.append(request.url))
         opened.goto(page.as_uri())
+        # or it draws fewer pixels when the machine is slow
+        opened.evaluate("customElements.get('model-viewer').minimumRenderScale = 1")
         loaded = "[...document.querySelectorAll('model-viewer')].every(v => v.loaded)"
         opened.wait_for_function(loaded, timeout=60_000)
         before: Any = None

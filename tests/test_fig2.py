@@ -13,7 +13,7 @@ import synthetic_results as synthetic
 
 from metrics import fig2
 from metrics.runs import read_runs, read_view
-from pipeline import artifacts, config
+from pipeline import artifacts, config, recipes
 from reports import fig2 as figure
 from reports import fig2_gradients
 from reports.records import ReportError, find_runs
@@ -257,9 +257,9 @@ def test_roles_are_of_sds_and_plain_csd() -> None:
 @pytest.mark.parametrize(("name", "priors"), [("fig2", 3), ("fig2_diverse", 2)])
 def test_the_presets_hold_every_cell(name: str, priors: int) -> None:
     preset = config.load_preset(name)
-    first = config.prompts(preset, "geometry")[0].prompt_id
+    first = recipes.prompts(preset, "geometry")[0].prompt_id
     found = []
-    for column, described in config.columns(preset).items():
+    for column, described in recipes.columns(preset).items():
         job = config.job(name, column=column, stage="nerf", prompt_id=first, seed=0)
         found.append((job.prior["name"], fig2.role(described["method"], job.method_settings)))
         assert job.settings["trace"]["extra_every"] == job.settings["trace"]["every"]

@@ -1,8 +1,10 @@
 """Embedded texts: those of the pipelines, computed once, refused when they cannot be read whole."""
 
+import copy
 import json
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 import tiny_models as tiny
@@ -100,9 +102,11 @@ def test_a_broken_entry_is_computed_again_and_that_is_said(folders, tmp_path, ca
 def test_writers_at_the_same_time_leave_whole_files(folders, tmp_path, monkeypatch):
     texts = side(folders["clip"], tmp_path)
     expected = side(folders["clip"]).embed(TEXTS)
-    # one encoder for all: transformers cannot load in two threads at once
+    # one network for all, as transformers cannot load in two threads at once; a tokenizer for each,
+    # as its padding is a state of it
     encoder = embeddings._load(texts.source, texts.dtype, texts.device)
-    monkeypatch.setattr(embeddings, "_load", lambda *_: encoder)
+    own = [replace(encoder, tokenizer=copy.deepcopy(encoder.tokenizer)) for _ in range(4)]
+    monkeypatch.setattr(embeddings, "_load", lambda *_: own.pop())
     found = []
     threads = [threading.Thread(target=lambda: found.append(texts.embed(TEXTS))) for _ in range(4)]
     for thread in threads:

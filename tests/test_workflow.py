@@ -262,7 +262,7 @@ def test_snakemakes_linter_misses_environments_and_one_home_for_helpers_only(tmp
     """
     done = snakemake(ROOT, tmp_path, "mini", "--lint")
     found = set(re.findall(r"^    \* (.*)$", done.stdout, re.M))
-    known = ("Specify a conda environment", "Mixed rules and functions", "Param ")
+    known = ("Specify a conda environment", "Mixed rules and functions", "Param ", "Shell command")
     assert not [message for message in found if not message.startswith(known)]
 
 
