@@ -130,7 +130,10 @@ def seen_colours(nerf: Nerf, shape: Mesh) -> Float[Tensor, "v 3"]:
     ):
         along = (points[:, None] + normal[:, None] * depth[:, None]).view(-1, 3).t().contiguous()
         ray = torch.arange(len(points)).repeat_interleave(SAMPLES)
-        density, colour = nerf.emission(along)
+        # a normal of a bent spot may point out of the ball, beyond which there is no field
+        shown = (along.square().sum(0) <= nerf.settings.radius**2).float()
+        density, colour = nerf.emission(along * shown)
+        density = density * shown
         weights = volume.compositing_weights(density * step, ray)
         total = volume.ray_sums(torch.cat([weights * colour, weights[None]]), ray, len(points))
         parts.append((total[:3] / total[3:].clamp_min(1e-6)).t())

@@ -96,6 +96,19 @@ def test_seen_colours_are_composited_along_the_normals():
     assert (found - torch.sigmoid(2 * shape.vertices)).abs().max() > 0.01  # not the point's own
 
 
+def test_what_lies_out_of_the_ball_has_no_colour_to_add():
+    """A normal that is bent outwards leaves the grid's cube, beyond which there is no field."""
+    nerf = nerf_of(sphere(0.4), steepness=12.0, level=2.0)
+    ball = Mesh(*meshes.ellipsoid((1.0, 1.0, -1.0), 8))
+    inside_out = Mesh(ball.vertices * 0.999 * nerf.settings.radius, ball.faces.flip(1))
+    outwards = (vertex_normals(inside_out) * inside_out.vertices).sum(1)
+    assert (outwards < 0).all()
+    found = seen_colours(nerf, inside_out)
+    assert found.isfinite().all()
+    assert (found >= 0).all()
+    assert (found <= 1).all()
+
+
 def test_an_empty_field_has_no_surface():
     assert surface("nerf", nerf_of(lambda points: torch.full(points.shape[:-1], 9.0))) is None
 

@@ -286,7 +286,7 @@ rule equations:
         f"results/{PRESET}/logs/equations.log",
     benchmark:
         f"results/{PRESET}/logs/equations.benchmark.tsv"
-    retries: 0 # its failing is its word
+    retries: 0  # its failing is its word
     params:
         folder=subpath(output[0], parent=True),
     shell:

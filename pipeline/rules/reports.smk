@@ -146,7 +146,7 @@ rule verdict:
         f"results/{PRESET}/logs/verdict.log",
     benchmark:
         f"results/{PRESET}/logs/verdict.benchmark.tsv"
-    retries: 0 # its failing is its word
+    retries: 0  # its failing is its word
     params:
         lists=expand(f"@results/{PRESET}/lists/{{shown}}.txt", shown=SHOWN),
     shell:
