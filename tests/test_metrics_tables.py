@@ -264,15 +264,16 @@ def test_equal_protocols_have_equal_names() -> None:
         ("truth_iou", {"cameras", "size", "truth_sha256"}),
         ("back_front", {"cameras", "size", "model_sha256", "preprocessing", "background"}),
         ("chroma", {"cameras", "size"}),
+        ("seam", {"seam"}),
     ],
 )
 def test_what_decides_a_number_decides_its_name(metric: str, matters: set[str]) -> None:
     changes = {"cameras": {"elevation_deg": 0.0}, "size": [32, 32], "model_sha256": "n"}
     changes |= {"preprocessing": "area", "background": "white", "ties": "strict"}
     changes |= {"candidates": ["a red car"], "strict_candidates": [], "truth_sha256": "u"}
-    changes["prefix"] = "a photo of "
+    changes |= {"prefix": "a photo of ", "seam": {"resolution": 512}}
     assert set(changes) == set(vars(SETUP))
-    if metric not in ("truth_iou", "chroma"):
+    if metric not in ("truth_iou", "chroma", "seam"):
         matters = matters | {"prefix"}
     changed = {
         name
