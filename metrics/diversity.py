@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         named = [run.prompt for run in runs]
         truths = measure.read_truths(chosen.truth, named, at_most=min(size) if size else None)
     protocol = {"metric": "diversity", "size": size, "background": chosen.background}
-    protocol |= captions.identity | {"truth_sha256": truths.sha256 if truths else None}
+    protocol |= captions.identity | dict(truths.identity if truths else {})
     table = rows(runs, embedded, truths, protocol_id(protocol))
     write_table(table, chosen.out / "diversity", "diversity")
     print("\n".join(summary(table, level=chosen.level, seed=chosen.seed)))

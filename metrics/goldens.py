@@ -4,12 +4,14 @@
 
 The folder holds `views/<run>_<view>.png` (RGBA renders of finished runs), `embeddings.npz` (of the
 views over two backgrounds, then of captions) and `goldens.json` (captions, prompts, numbers). With
---runs it is written anew from these runs' views; without, it is tried and 1 is the exit status when
-anything differs. All of it goes through the toy encoder of this repository, whatever the preset.
+--runs it is written anew from these runs' views, with --renumber its numbers are from the pictures
+and embeddings it has; without, it is tried and 1 is the exit status when anything differs. All of
+it goes through the toy encoder of this repository, whatever the preset.
 
 Tried are: the embeddings again; each picture alone against all together; pictures as float64 and as
-8 bits; the network in float64; CUDA where there is one; and from the stored embeddings every
-retrieval number and image statistic.
+8 bits; the network in float64; CUDA where there is one; from the stored embeddings every retrieval
+number and image statistic; and every truth metric, for which each object's pictures, moved and in
+other shades, are its truth.
 """
 
 import copy
@@ -22,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from metrics import encoders, measure
+from metrics import encoders, measure, truth
 from metrics.arguments import parser as arguments_of
 from metrics.clip_score import cosines
 from metrics.embeddings import BACKGROUNDS, read_arrays, write_arrays
@@ -46,6 +48,7 @@ SIZE = 48  # pixels a side that pictures are stored at
 # Unit vectors in fp32 through a few million products: other kernels agree to some 1e-6.
 CLOSE = 2e-5
 EXACT = 1e-9  # relative: numpy in float64 from the same inputs
+SINGLE = 1e-5  # relative: sums in float32, in whatever order the machine adds
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,40 @@ def numbers(
             found |= {f"{run}/{name}/{view}/{metric}": v for (view, metric), v in told.items()}
         looked = measure.looked_at(pictures)
         found |= {f"{run}/-/{view}/{metric}": v for (view, metric), v in looked.items()}
+    return found | _against_truth(views, prompts)
+
+
+def _against_truth(
+    views: Mapping[str, Float[np.ndarray, "views h w 4"]], prompts: Mapping[str, str]
+) -> dict[str, float]:
+    """Every truth metric and floor, were each run's own pictures, altered, its true object."""
+    words = {run: prompts[run].split()[1:] for run in views}  # colour, shape
+    world = truth.World(
+        folder=Path(),
+        shapes=tuple(shape for _, shape in words.values()),
+        colours={colour: (0.0, 0.0, 0.0) for colour, _ in words.values()},  # pictures have theirs
+        objects={prompts[run]: (shape, colour) for run, (colour, shape) in words.items()},
+        directional=(),
+    )
+    of_shape = {words[run][1]: _altered(pictures) for run, pictures in views.items()}
+    truths = measure.truths_of(world, of_shape, prompts.values(), identity={})
+    found: dict[str, float] = {}
+    for run, pictures in views.items():
+        known = truths.floors[words[run][1]]
+        known = known | measure.compared_with_truth(pictures, prompts[run], truths)
+        found |= {f"{run}/truth/{view}/{metric}": v for (view, metric), v in known.items()}
     return found
+
+
+def _altered(views: Float[np.ndarray, "views h w 4"]) -> truth.Truth:
+    """A truth of two instances, darker and lighter than the pictures, moved by some pixels."""
+    rgba = truth.premultiplied(views, size=SIZE)
+    moved = np.stack([np.roll(rgba, pixels, axis=-1) for pixels in (-5, -2, 3)])
+    base = np.stack([moved, moved])
+    base[0, :, :, :3] *= 0.7
+    base[1, :, :, :3] += 0.5 * (base[1, :, :, 3:] - base[1, :, :, :3])
+    nothing = np.zeros_like(base[..., :1, :, :])
+    return truth.Truth(base=base, tint=nothing, shade=np.zeros((1, 1, 1, 3, 1, 1), np.float32))
 
 
 def read(folder: Path) -> Goldens:
@@ -154,7 +190,8 @@ def _computed(known: Goldens) -> Iterator[str]:
     now = numbers(known.views, known.prompts, known.images, known.texts)
     for name in sorted(now.keys() | known.numbers.keys()):
         old, new = known.numbers.get(name, np.nan), now.get(name, np.nan)
-        if not np.isclose(new, old, rtol=EXACT, atol=EXACT):
+        close = SINGLE if name.endswith("truth_psnr") else EXACT
+        if not np.isclose(new, old, rtol=close, atol=close):
             yield f"{name} is {new:.10g}, known as {old:.10g}"
 
 
@@ -183,10 +220,15 @@ def write(folder: Path, runs: Sequence[Path], model: Path = MODEL) -> str:
     images = encoders.embed_images(encoder, empty.pictures())
     arrays = {"images": images, "texts": texts, "model_sha256": np.array(encoder.model_sha256)}
     write_arrays(folder / "embeddings.npz", arrays)
-    found = numbers(views, prompts, images, texts)
-    content = {"schema_version": SCHEMA_VERSION, "prompts": prompts, "numbers": found}
+    return _numbered(folder, replace(empty, images=images))
+
+
+def _numbered(folder: Path, known: Goldens) -> str:
+    """Writes what the metric code gives now as the numbers; says how many."""
+    found = numbers(known.views, known.prompts, known.images, known.texts)
+    content = {"schema_version": SCHEMA_VERSION, "prompts": known.prompts, "numbers": found}
     write_json(folder / "goldens.json", content)
-    return f"{len(found)} numbers of {len(views)} objects in {folder}"
+    return f"{len(found)} numbers of {len(known.views)} objects in {folder}"
 
 
 def _smaller(image: Float[np.ndarray, "h w 4"]) -> np.ndarray:
@@ -206,7 +248,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = arguments_of("metrics.goldens")
     parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--runs", nargs="+", type=Path, help="write the goldens of these runs")
+    parser.add_argument("--renumber", action="store_true", help="write the numbers anew")
     chosen = parser.parse_args(arguments)
+    if chosen.renumber:
+        known = read(chosen.folder)
+        print(_numbered(chosen.folder, known))
+        return 0
     if chosen.runs:
         print(write(chosen.folder, chosen.runs))
         return 0

@@ -7,6 +7,7 @@ prompt would have. What only describes has no worst value and becomes nan.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,6 @@ from jaxtyping import Float
 from metrics import clip_score, image_stats, janus, r_precision, truth
 from metrics.candidates import strict_target
 from metrics.runs import VIEWS
-from pipeline.artifacts import digest, sha256
 
 CUTOFFS = (1, 5, 10)
 RETRIEVAL = ("clip_cos", "clip_score", "rank", *(f"r_at_{k}" for k in CUTOFFS))
@@ -66,7 +66,7 @@ class Truths:
     world: truth.World
     of_shape: Mapping[str, truth.Truth]
     floors: Mapping[str, Values]
-    sha256: str
+    identity: Mapping[str, Any]  # in protocols: what made the truths
 
     def knows(self, prompt: str) -> bool:
         """Whether `prompt` names an object of this world."""
@@ -81,6 +81,17 @@ def read_truths(folder: Path, prompts: Iterable[str], *, at_most: int | None) ->
     """The truths in `folder`, at most so many pixels wide, and the floors of what is prompted."""
     world = truth.read_world(folder)
     of_shape = {shape: truth.read_truth(world, shape, at_most=at_most) for shape in world.shapes}
+    return truths_of(world, of_shape, prompts, identity=truth.identity(world, of_shape))
+
+
+def truths_of(
+    world: truth.World,
+    of_shape: Mapping[str, truth.Truth],
+    prompts: Iterable[str],
+    *,
+    identity: Mapping[str, Any],
+) -> Truths:
+    """Truths with the floors of what is prompted."""
     named = sorted({world.objects[text][0] for text in prompts if text in world.objects})
     floors = {}
     for shape in named:
@@ -88,9 +99,7 @@ def read_truths(folder: Path, prompts: Iterable[str], *, at_most: int | None) ->
         columns = {"iou_ball": _with_mean(truth.ball_iou(of_shape[shape]))}
         columns["iou_floor"] = _with_mean(truth.wrong_shape_iou(of_shape[shape], others)[1])
         floors[shape] = _by_view(EVERYWHERE, columns)
-    files = [folder / "world.json", *(folder / f"{shape}.safetensors" for shape in world.shapes)]
-    checksum = digest([sha256(file) for file in files])
-    return Truths(world=world, of_shape=of_shape, floors=floors, sha256=checksum)
+    return Truths(world=world, of_shape=of_shape, floors=floors, identity=identity)
 
 
 def compared_with_truth(

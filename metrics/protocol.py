@@ -1,7 +1,7 @@
 """The protocol of a number: everything that decides it, and a short name for all of that.
 
 Numbers may share a column only when their `protocol_id` is the same. A protocol names weights,
-candidates and truths by checksum, never by path, so that two machines agree.
+candidates by checksum, never by path, and truths by what made them, so that two machines agree.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PROTOCOL_VERSION = 1  # raise when the code changes what a number means
 
 @dataclass(frozen=True)
 class Setup:
-    """What one call of metrics.score holds fixed; captions and truths enter ids by checksum."""
+    """What one call of metrics.score holds fixed; captions enter ids by checksum."""
 
     cameras: Mapping[str, Any]
     size: list[int] | None
@@ -27,7 +27,7 @@ class Setup:
     ties: str
     candidates: list[str]
     strict_candidates: list[str]
-    truth_sha256: str | None
+    truth: Mapping[str, Any]  # metrics.truth.identity; nothing without true objects
     prefix: str = ""
     seam: Mapping[str, Any] | None = None  # what views.json says of how seams were measured
 
@@ -85,7 +85,7 @@ def describe(metric: str, view: str, setup: Setup) -> dict[str, Any]:
     if name in image_stats.STATISTICS:
         return protocol
     threshold = {"silhouette": truth.SILHOUETTE, "grey": truth.GREY}
-    return {**protocol, **threshold, "truth_sha256": setup.truth_sha256}
+    return {**protocol, **threshold, **setup.truth}
 
 
 def _pictures(setup: Setup) -> dict[str, Any]:

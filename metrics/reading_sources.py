@@ -120,7 +120,7 @@ def read_sources(
         ties="",
         candidates=[],
         strict_candidates=[],
-        truth_sha256=None,
+        truth={},
     )
     return Sources(runs, embedded, captions, named, prefixes, common, model, setup)
 

@@ -14,7 +14,8 @@ Quality, by column and metric, differences paired by prompt, worse being negativ
 - fewer, where no test can show anything: no view of any prompt may be worse by more than the band.
   Hits, which fall from 1 to 0 or not at all, may fall by the band in all numbers of a column.
 
-A run that has failed since, a number that is gone and a changed protocol do not pass either.
+A run that has failed since, a number that is gone and a changed protocol do not pass either; nor
+does a truth that is another one, which its floors tell.
 
 Traces: each mean norm must lie within a share `trace_band` of the baseline's, small ones within
 that share of a tenth of the term's largest. A mean norm outside is another optimisation, better or
@@ -60,6 +61,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "truth_psnr": (0.5, 0.75),  # dB
     "front_back": (0.05, 0.5),
     "seam": (0.1, 0.2),
+    "iou_floor": (0.01, 0.01),  # of the truth alone: up or down, it is another one
+    "iou_ball": (0.01, 0.01),
 }
 HITS = ("r_at_1", "strict_hit")
 TRACE_BAND = 0.1
@@ -126,8 +129,7 @@ def compared(scores: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding
     kept = both[both["value_now"].notna() & (both["protocol_id"] == both["protocol_id_now"])]
     for key, rows in kept.dropna(subset=["value"]).groupby(["column", "metric"]):
         column, metric = map(str, key)
-        sign = -1.0 if tables.base(metric) in tables.LOWER_IS_BETTER else 1.0
-        rows = rows.assign(difference=sign * (rows["value_now"] - rows["value"]))
+        rows = rows.assign(difference=_change(rows, metric))
         margin, band = baseline.limits[tables.base(metric)]
         prompts = rows["prompt_id"].nunique()
         enough = statistics.smallest_p(prompts) / 2.0 <= ALPHA
@@ -136,10 +138,18 @@ def compared(scores: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding
         yield Finding(finding.passes, f"{column} {metric}: {finding.text}")
 
 
+def _change(rows: "pandas.DataFrame", metric: str) -> "pandas.Series[float]":
+    """How much better each number is than the baseline's; floors count how far they moved."""
+    change = rows["value_now"] - rows["value"]
+    if tables.base(metric) in tables.REFERENCES:
+        return -change.abs()
+    return -change if tables.base(metric) in tables.LOWER_IS_BETTER else change
+
+
 def _tested(rows: "pandas.DataFrame", margin: float) -> Finding:
     """Whether the mean difference is not worse than -margin, and the prompts below that."""
     by_prompt = rows.groupby("prompt_id")["difference"].mean().sort_values()
-    p = non_inferiority_p(by_prompt.to_numpy(), margin)
+    p = statistics.non_inferiority_p(by_prompt.to_numpy(), margin)
     shown = "" if p <= ALPHA else "not shown to be as good, "
     text = f"mean difference {_signed(by_prompt.mean())} over {len(by_prompt)} prompts, "
     text += f"margin {margin:g}, {shown}p {p:.2g}"
@@ -176,13 +186,6 @@ def _named(lost: Sequence[str]) -> str:
 
 def _signed(value: float) -> str:
     return f"{round(float(value), 4) + 0.0:+.4f}"  # + 0.0: no minus before a zero
-
-
-def non_inferiority_p(differences: np.ndarray, margin: float) -> float:
-    """One-sided p, by sign flips over prompts, of a mean difference of -margin or worse."""
-    shifted = np.asarray(differences, dtype=np.float64) + margin
-    p = statistics.sign_flip_p(shifted, np.random.default_rng(0)) / 2.0
-    return p if shifted.mean() > 0.0 else 1.0 - p
 
 
 def strayed(norms: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding]:

@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ties=chosen.ties,
         candidates=captions.plain,
         strict_candidates=captions.strict,
-        truth_sha256=None if truths is None else truths.sha256,
+        truth={} if truths is None else truths.identity,
     )
     table, protocols = scores(runs, reference, setup)
     write_table(table, chosen.out / "scores", "scores")

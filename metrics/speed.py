@@ -181,7 +181,7 @@ def _reference(chosen: Any, runs: Sequence[Run]) -> tuple[Reference, protocol.Se
         ties=chosen.ties,
         candidates=captions.plain,
         strict_candidates=[],
-        truth_sha256=None if truths is None else truths.sha256,
+        truth={} if truths is None else truths.identity,
     )
     return reference, setup
 

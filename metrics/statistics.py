@@ -158,6 +158,13 @@ def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     return corrected
 
 
+def non_inferiority_p(differences: Float[np.ndarray, " n"], margin: float) -> float:
+    """One-sided p, by sign flips over prompts, of a mean difference of -margin or worse."""
+    shifted = np.asarray(differences, dtype=np.float64) + margin
+    p = sign_flip_p(shifted, np.random.default_rng(0)) / 2.0
+    return p if shifted.mean() > 0.0 else 1.0 - p
+
+
 def verdict(
     difference: float, p_holm: float, *, prompts: int, tests: int, level: float = 0.95
 ) -> str:

@@ -12,7 +12,7 @@ uint8, and `shade` (three numbers an instance, added to that colour).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,18 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from metrics.runs import VIEWS
-from pipeline.artifacts import ArtifactError, check_schema, load_safetensors, read_json
+from pipeline.artifacts import (
+    ArtifactError,
+    check_schema,
+    digest,
+    load_safetensors,
+    read_json,
+    sha256,
+)
 
 SILHOUETTE = 0.5  # alpha from which a pixel belongs to the object
 GREY = 0.5  # colours are compared over mid-grey, as far from white as from black
+CAMERAS = ("offset_deg", "azimuth_deg", "elevation_deg", "distance", "fovy_deg")
 LARGEST_PSNR = 60.0  # dB; 8-bit rounding alone gives 58.9
 
 Silhouettes = Bool[np.ndarray, "instances offsets views h w"]
@@ -50,6 +58,7 @@ class Truth:
     base: Float[np.ndarray, "instances offsets views 4 h w"]
     tint: Float[np.ndarray, "instances offsets views 1 h w"]
     shade: Float[np.ndarray, "#instances #offsets #views 3 1 1"]
+    made: Mapping[str, Any] = field(default_factory=dict)  # what made the file, if it says so
 
     @property
     def size(self) -> int:
@@ -103,7 +112,7 @@ def read_truth(world: World, shape: str, *, at_most: int | None) -> Truth:
     Views that have more pixels than the truth are compared at the truth's size.
     """
     path = world.folder / f"{shape}.safetensors"
-    tensors, _ = load_safetensors(path)
+    tensors, metadata = load_safetensors(path)
     missing = [name for name in ("base", "tint", "shade", "azimuth_deg") if name not in tensors]
     if missing:
         raise ArtifactError(f"{path}: lacks {', '.join(missing)}; write the truth again")
@@ -119,10 +128,53 @@ def read_truth(world: World, shape: str, *, at_most: int | None) -> Truth:
     shade = tensors["shade"].numpy().astype(np.float32)
     leading = shade.shape[:-1]
     shade = shade.reshape(*leading, *([1] * (3 - len(leading))), 3, 1, 1)
-    truth = Truth(base=resized(base, size), tint=resized(tint, size), shade=shade)
+    truth = Truth(
+        base=resized(base, size),
+        tint=resized(tint, size),
+        shade=shade,
+        made=_made(path, tensors, metadata),
+    )
     if not truth.silhouettes.any(axis=(-2, -1)).all():
         raise ArtifactError(f"{path}: a view shows nothing; write the truth again")
     return truth
+
+
+def _made(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What made a truth file: code, settings, cameras, pixels; nothing where it does not say."""
+    if "version" not in metadata:
+        return {}
+    if missing := [name for name in CAMERAS if name not in tensors]:
+        raise ArtifactError(f"{path}: lacks {', '.join(missing)}; write the truth again")
+    try:
+        settings = {"seed": int(metadata["seed"]), "diversity": float(metadata["diversity"])}
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: its metadata does not tell seed and diversity ({error}); write it again"
+        ) from error
+    cameras = {name: np.atleast_1d(tensors[name].numpy()).tolist() for name in CAMERAS}
+    drawn = {"instances": len(tensors["base"]), "size": tensors["base"].shape[-1]}
+    return {"version": metadata["version"], **settings, **drawn, **cameras}
+
+
+def identity(world: World, of_shape: Mapping[str, Truth]) -> dict[str, Any]:
+    """What protocols name these truths by: what made them, which no CPU's rounding changes.
+
+    Of files that do not say what made them, their checksum. Raises ArtifactError where they were
+    not all made alike.
+    """
+    first, *others = of_shape
+    known = of_shape[first].made
+    for shape in others:
+        if of_shape[shape].made != known:
+            raise ArtifactError(
+                f"{world.folder}: {shape}.safetensors was made otherwise than {first}.safetensors "
+                f"({dict(of_shape[shape].made)}, {dict(known)}); write the truth again"
+            )
+    if known:
+        words = [list(world.shapes), list(world.directional), dict(world.colours)]
+        return {"truth": {**known, "vocabulary_sha256": digest(words)}}
+    files = ["world.json", *(f"{shape}.safetensors" for shape in world.shapes)]
+    return {"truth_sha256": digest([sha256(world.folder / name) for name in files])}
 
 
 def premultiplied(

@@ -232,7 +232,7 @@ SETUP = protocol.Setup(
     ties="expected",
     candidates=["a red car", "a blue car"],
     strict_candidates=["a red car, front view"],
-    truth_sha256="t",
+    truth={"truth": {"version": "1", "seed": 0.0}},
 )
 
 
@@ -261,7 +261,7 @@ def test_equal_protocols_have_equal_names() -> None:
             {"cameras", "size", "model_sha256", "preprocessing", "background"}
             | {"ties", "strict_candidates"},
         ),
-        ("truth_iou", {"cameras", "size", "truth_sha256"}),
+        ("truth_iou", {"cameras", "size", "truth"}),
         ("back_front", {"cameras", "size", "model_sha256", "preprocessing", "background"}),
         ("chroma", {"cameras", "size"}),
         ("seam", {"seam"}),
@@ -270,7 +270,8 @@ def test_equal_protocols_have_equal_names() -> None:
 def test_what_decides_a_number_decides_its_name(metric: str, matters: set[str]) -> None:
     changes = {"cameras": {"elevation_deg": 0.0}, "size": [32, 32], "model_sha256": "n"}
     changes |= {"preprocessing": "area", "background": "white", "ties": "strict"}
-    changes |= {"candidates": ["a red car"], "strict_candidates": [], "truth_sha256": "u"}
+    changes |= {"candidates": ["a red car"], "strict_candidates": []}
+    changes |= {"truth": {"truth": {"version": "2", "seed": 0.0}}}
     changes |= {"prefix": "a photo of ", "seam": {"resolution": 512}}
     assert set(changes) == set(vars(SETUP))
     if metric not in ("truth_iou", "chroma", "seam"):

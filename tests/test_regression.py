@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 
-from metrics import encoders, goldens, measure, regression
+from metrics import encoders, goldens, measure, regression, statistics, truth
 from pipeline.artifacts import SCHEMA_VERSION, ArtifactError, read_json, write_json, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,13 +74,13 @@ def test_p_is_the_share_of_signs_that_do_as_well(n: int) -> None:
     shifted = differences + margin
     sums = [np.dot(signs, shifted) for signs in itertools.product((1, -1), repeat=n)]
     expected = np.mean(np.array(sums) >= shifted.sum() - 1e-9)
-    found = regression.non_inferiority_p(differences, margin)
+    found = statistics.non_inferiority_p(differences, margin)
     if shifted.sum() > 0:
         assert found == pytest.approx(expected)
     else:
         assert found > 0.5
-    assert regression.non_inferiority_p(np.zeros(n), margin) == 0.5**n
-    assert regression.non_inferiority_p(np.full(n, -2 * margin), margin) == 1 - 0.5**n
+    assert statistics.non_inferiority_p(np.zeros(n), margin) == 0.5**n
+    assert statistics.non_inferiority_p(np.full(n, -2 * margin), margin) == 1 - 0.5**n
 
 
 def test_five_prompts_are_tested_and_four_are_held_to_the_band(folder: Path) -> None:
@@ -141,6 +141,18 @@ def test_of_seams_larger_is_worse(folder: Path) -> None:
     low, high = scores({"p": [1.0] * 4}, "seam"), scores({"p": [1.5] * 4}, "seam")
     assert "worst -0.5000" in findings(folder, low, high)[1][0]
     assert not findings(folder, high, low)[1]
+
+
+@pytest.mark.parametrize("moved", [0.02, -0.02])
+def test_a_floor_that_moves_either_way_tells_of_another_truth(folder: Path, moved: float) -> None:
+    before = {"p": [0.6] * 4}
+    for metric in ("iou_floor", "iou_ball"):
+        now = scores({"p": [0.6 + moved] + [0.6] * 3}, metric)
+        assert findings(folder, scores(before, metric), now)[1] == [
+            f"csd {metric}: worst -0.0200 of 4 numbers, band 0.01; worse: p front -0.0200"
+        ]
+        rounded = scores({"p": [0.6 + moved / 4] * 4}, metric)
+        assert not findings(folder, scores(before, metric), rounded)[1]
 
 
 def test_what_failed_is_gone_or_has_another_protocol_does_not_pass(folder: Path) -> None:
@@ -265,6 +277,13 @@ def test_goldens_see_a_metric_that_broke(monkeypatch: pytest.MonkeyPatch, tmp_pa
     said = broken(encoders, "embed_images", lopsided)
     assert "one picture a batch" in said
     assert "another order of pictures" not in said  # 16 pictures are one batch in either order
+    over_union = truth.intersection_over_union
+    said = broken(truth, "intersection_over_union", lambda a, b: over_union(~a, ~b))
+    assert said.count("/truth_iou is") == 10
+    assert "psnr" not in said
+    said = broken(truth, "GREY", 1.0)
+    assert (said.count("/truth_psnr is"), said.count("/truth_iou is")) == (10, 0)
+    assert "front_back is 0, known as 1" in broken(truth, "front_told_from_back", lambda *_: 0.0)
     monkeypatch.setitem(measure.clip_score.SCALES, "clip_score", lambda cosine: 100.0 * cosine)
     assert any("clip_score is" in problem for problem in goldens.problems(GOLDENS))
     monkeypatch.undo()

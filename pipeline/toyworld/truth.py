@@ -5,7 +5,8 @@
 Writes DIR/<shape>.safetensors. A file's layout is the bank's with more leading axes, `base` uint8
 (instances, offsets, views, 4, S, S) and `tint` uint8 (instances, offsets, views, 1, S, S), and
 `shade` (instances, 3). Offsets turn the camera around the object by a few degrees, so that a
-reconstruction that is right but slightly turned can be recognised.
+reconstruction that is right but slightly turned can be recognised. The metadata (seed, diversity,
+version of the world's code) with the cameras say what made a file, and name it in protocols.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch import Tensor
 from pipeline.artifacts import exit_status, save_safetensors
 from pipeline.cameras import FOUR_VIEWS, FOUR_VIEWS_ELEVATION, orbit
 from pipeline.toyworld.vocabulary import SHAPES
-from pipeline.toyworld.world import drawn, instances, packed
+from pipeline.toyworld.world import VERSION, drawn, instances, packed
 
 OFFSETS: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0, 10.0)  # degrees of azimuth
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for shape in shapes:
         tensors = truth_images(shape, size, **options)
         described = {name: str(value) for name, value in options.items()}
+        described["version"] = str(VERSION)
         save_safetensors(out / f"{shape}.safetensors", tensors, described)
 
 

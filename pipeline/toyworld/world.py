@@ -18,6 +18,10 @@ from pipeline.toyworld.parts import Part
 from pipeline.toyworld.render import Layers, Light, light, render
 from pipeline.toyworld.vocabulary import COLOURS
 
+# Raise when this package draws another object, light or picture than before, by more than rounding.
+# Truth files carry it, and protocols name truths by it: bits differ between kinds of CPU.
+VERSION = 1
+
 INSTANCES = 16  # of a shape at diversity > 0: many enough to differ, few enough for truth files
 SHADE = 0.06  # largest colour jitter of an instance at diversity 1
 
