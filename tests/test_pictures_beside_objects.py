@@ -181,6 +181,13 @@ def test_figure_5_names_schedules_and_repeats_the_summary(tmp_path: Path, progra
         same = summary[(summary["column"] == row.column) & (summary["metric"] == row.metric)]
         assert row.mean in [pytest.approx(value) for value in same["mean"]]
     assert set(found["column"]) == set(columns)
+    compared = pandas.read_csv(tmp_path / "fig5_pairs.csv")
+    known = artifacts.read_table(tmp_path / "tables" / "pairs", "pairs")
+    assert len(compared) == len(known[known["metric"].isin(found["metric"])])
+    keys = ["metric", "column_a", "column_b", "verdict"]
+    beside = known[known["metric"] == "truth_iou"].merge(compared, on=keys)
+    assert len(beside) == 3  # every two of three columns
+    assert beside["difference_x"].to_list() == pytest.approx(beside["difference_y"].to_list())
     assert "Negative prompt: ugly." in (tmp_path / "fig5.txt").read_text(encoding="utf-8")
     with pytest.raises(ReportError, match="these runs lack constant: use preset=fig5"):
         fig5.chosen([run for run in runs if run.key[0] != "kept"])

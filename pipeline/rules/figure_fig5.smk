@@ -1,7 +1,7 @@
 """Fig. 5 of the paper: CSD without, with a constant, with an annealed negative prompt.
 
 in:  the preset's runs and tables
-out: results/<preset>/figures/fig5/fig5.{png,svg,csv,txt}
+out: results/<preset>/figures/fig5/fig5.{png,svg,csv,txt}, fig5_pairs.csv
 
     snakemake fig5 --cores all --config preset=fig5
 """
@@ -19,6 +19,7 @@ rule fig5:
             preset=PRESET,
             kind=["png", "svg", "csv", "txt"],
         ),
+        f"results/{PRESET}/figures/fig5/fig5_pairs.csv",
     log:
         f"results/{PRESET}/logs/fig5.log",
     benchmark:

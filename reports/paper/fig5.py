@@ -4,7 +4,8 @@
         --tables results/fig5/tables/geometry --out results/fig5/figures/fig5
 
 A row a prompt, a column a schedule of omega_2 (eq. 10): front and left view of the first seed.
-`fig5.csv` has each column's metrics with their intervals, from the preset's summary.
+`fig5.csv` has each column's metrics with their intervals, from the preset's summary, and
+`fig5_pairs.csv` those of every two columns, paired by prompt.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifacts import write_text
 from reports.contact_sheet import tile
 from reports.metric_names import METRICS
 from reports.paper.files import listed_runs, made_from, prompts_of, styled, write_figure
@@ -105,8 +107,17 @@ def table(summary: "pandas.DataFrame", runs: Sequence[Run]) -> "pandas.DataFrame
     )
 
 
+def pairs(compared: "pandas.DataFrame", runs: Sequence[Run]) -> "pandas.DataFrame":
+    """The rows of the preset's pairs that compare two of the schedules by a metric shown. Holm's
+    correction stays the preset's, over all of its columns.
+    """
+    columns = {run.key[0] for run in runs}
+    own = compared[compared["column_a"].isin(columns) & compared["column_b"].isin(columns)]
+    return own[own["metric"].isin(SHOWN)]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """fig5.png, .svg, .csv and .txt."""
+    """fig5.png, .svg, .csv and .txt, and fig5_pairs.csv."""
     parser = argparse.ArgumentParser(prog="reports.paper.fig5", description=__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="list or folder of runs")
     parser.add_argument("--tables", type=Path, required=True, help="the runs' tables")
@@ -135,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figure = drawn(rows, list(heads.values()), inches=0.74, label=0.95)
         summary = table(tables.summary, runs)
         write_figure(figure, args.out, "fig5", table=summary, caption=text)
+    compared = pairs(tables.pairs, runs).to_csv(index=False, lineterminator="\n")
+    write_text(args.out / "fig5_pairs.csv", compared)
 
 
 if __name__ == "__main__":
