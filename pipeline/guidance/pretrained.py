@@ -7,6 +7,7 @@ used for hub ids only, and not at all under HF_HUB_OFFLINE=1. Weights are safete
 """
 
 import fnmatch
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.torchvision_shim import ensure_torchvision
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TRANSFORMERS = ("T5EncoderModel", "CLIPTextModel")  # which of the classes are not diffusers'
+DRY = "dry"  # in a weight file's metadata and in an identity: random numbers (dry.py)
 WHOLE = ""  # the part that is the folder itself, as in a ControlNet's
 PLAIN_FILES = ("*.json", "*.txt", "*.model")  # configurations, vocabularies
 OTHER_WEIGHTS = ("*.fp16*", "*.bf16*", "*.8bit*", "*.non_ema*", "*.ema*")
@@ -28,13 +30,14 @@ OTHER_WEIGHTS = ("*.fp16*", "*.bf16*", "*.8bit*", "*.non_ema*", "*.ema*")
 class Source:
     """Where a model is: `name` as the preset has it, `path` on this disk.
 
-    `revision` is the commit on the hub, None for a local folder.
+    `revision` is the commit on the hub, None for a local folder; `dry`: random weights will do.
     """
 
     name: str
     path: Path
     revision: str | None = None
     variant: str | None = None
+    dry: bool = False
 
 
 def resolve(spec: Mapping[str, Any], parts: Sequence[str]) -> Source:
@@ -49,7 +52,7 @@ def resolve(spec: Mapping[str, Any], parts: Sequence[str]) -> Source:
             "of ids on huggingface.co"
         )
     if "path" in spec:
-        return Source(str(spec["path"]), _local(Path(spec["path"])))
+        return Source(str(spec["path"]), _local(Path(spec["path"])), dry=bool(spec.get(DRY, False)))
     reasons = []
     for name in spec["hub"]:
         try:
@@ -80,7 +83,8 @@ def identity(source: Source, parts: Sequence[str]) -> str:
         for file in sorted((source.path / part).iterdir())
         if any(fnmatch.fnmatch(file.name, known) for known in (*PLAIN_FILES, "*.safetensors"))
     ]
-    return digest([[str(file.relative_to(source.path)), sha256(file)] for file in files])
+    found = digest([[str(file.relative_to(source.path)), sha256(file)] for file in files])
+    return f"{DRY}:{found}" if source.dry else found
 
 
 def load_module(
@@ -95,6 +99,14 @@ def load_module(
     folder = source.path / part
     kind = _kind(folder / "config.json", kinds)
     weights = _weights(folder, source.variant)
+    marked = any([DRY in _metadata(path) for path in weights])
+    if source.dry:
+        print(f"DRY: {folder}: random weights, nothing made with them is a result", file=sys.stderr)
+    elif marked:
+        raise ArtifactError(
+            f"{weights[0]}: dry, random weights in a real shape, and no result comes of them: name "
+            "another `path`, or `hub` (`python -m benchmarks.full_size` measures with these)"
+        )
     options = {"use_safetensors": True, "variant": source.variant, "local_files_only": True}
     try:
         with torch.random.fork_rng(devices=[]):  # the libraries initialise what they then load
@@ -102,7 +114,6 @@ def load_module(
                 folder, **{_dtype_name(kind): dtype}, output_loading_info=True, **options
             )
     except Exception as error:  # the libraries raise whatever their parsers raise
-        _require_readable(weights)
         raise ArtifactError(
             f"{folder / 'config.json'} and the weights beside it do not fit each other "
             f"({_first_line(error)}); fetch or train the model again"
@@ -255,18 +266,18 @@ def _weights(folder: Path, variant: str | None) -> list[Path]:
     return weights
 
 
-def _require_readable(weights: Sequence[Path]) -> None:
+def _metadata(path: Path) -> dict[str, str]:
+    """Of a weight file. Raises ArtifactError when it is corrupt."""
     from safetensors import SafetensorError, safe_open
 
-    for path in weights:
-        try:
-            with safe_open(str(path), framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ArtifactError(
-                f"{path}: corrupt ({error}); delete it and fetch it again (for weights kept in "
-                "this repository: git checkout)"
-            ) from error
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path}: corrupt ({error}); delete it and fetch it again (for weights kept in "
+            "this repository: git checkout)"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
