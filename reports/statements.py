@@ -1,22 +1,18 @@
 """Which of the paper's statements the recorded tables bear out, prior by prior, on one page.
 
-    python -m reports.statements --page docs/results/statements.md \
-        marginal=docs/results/toy81 heldout=docs/results/heldout learned=docs/results/learned
+    python -m reports.statements --records docs/results/statements.yaml \
+        --page docs/results/statements.md
     python -m reports.statements mini=results/mini/tables/geometry --out statements.md
 
-Each argument is a prior's name and a folder with `summary.csv` and `pairs.csv` (metrics.score) and,
+A file of records says which committed tables bear on which prior: reports.statements.read_records.
+Else each argument is a name and a folder with `summary.csv` and `pairs.csv` (metrics.score) and,
 for norms, `norms.csv` (metrics.norms), for speed, `speed_summary.csv` (metrics.speed), which may
-also lie where the workflow puts it, in the preset's `figures/speed`. A folder that does not exist
-was not run, and the page says so. The statements are in reports.claims. Every check is a rule on
-the tables, the same for every prior:
-
-- of a pair of columns: the paired comparison's verdict after Holm's correction;
-- above a floor: the whole interval of the column lies above the mean of the floor;
-- of a share of objects or of a norm: the whole interval lies above a bound;
-- of speed: the verdict `faster` on the way that both columns share, after Holm's correction.
+also lie where the workflow puts it, in the preset's `figures/speed`. What does not exist was not
+run, and the page says so. The statements are in reports.claims, how a check is judged in
+reports.statement_checks.
 
 A statement holds when all its checks do, fails when all fail, is undecided when no check decides,
-and is mixed otherwise.
+and is mixed otherwise. Not separated is undecided: it is no proof of equality.
 """
 
 import argparse
@@ -26,169 +22,167 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from pipeline.artifacts import exit_status, write_text
-from reports.claims import STATEMENTS, Check, Statement
+from reports.claims import STATEMENTS, Statement
 from reports.records import ReportError
+from reports.statement_checks import FAILS, HOLDS, UNDECIDED, Found, Table, judged
 
 if TYPE_CHECKING:
     import pandas
 
 NOTE = (
     "Statements of arXiv 2310.19415 in our words; every verdict follows from a rule on the tables, "
-    "the same for every prior (reports/statements.py). Few prompts decide little: undecided "
+    "the same for every prior (reports/claims.py). Few prompts decide little: undecided "
     "and mixed are not wrong."
 )
 MARKERS = ("<!-- statements -->", "<!-- /statements -->")
-HOLDS, FAILS, MIXED, UNDECIDED, NOT_RUN = "holds", "fails", "mixed", "undecided", "not run"
+MIXED, NOT_RUN = "mixed", "not run"
+VERDICTS = (HOLDS, FAILS, MIXED, UNDECIDED, NOT_RUN)
+MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
+NAMES = ("column", "column_a", "column_b")  # of a table, that hold columns' names
+Records = Mapping[str, Table]
 
 
 @dataclass(frozen=True)
-class Tables:
-    """The committed tables of one prior."""
+class Judged:
+    """A statement under one prior: its verdict, what the checks found, whether some were not run,
+    and the tables behind them.
+    """
 
-    summary: "pandas.DataFrame"
-    pairs: "pandas.DataFrame"
-    norms: "pandas.DataFrame | None"
-    speed: "pandas.DataFrame | None" = None
+    verdict: str
+    found: tuple[Found, ...] = ()
+    in_part: bool = False
+    records: tuple[str, ...] = ()
 
 
-def read(folder: Path) -> Tables | None:
-    """The tables in `folder`; None when there is no such folder. Raises ReportError for half of
+def read(folder: Path) -> Records:
+    """The tables in `folder`; none when there is no such folder. Raises ReportError for half of
     them.
     """
-    import pandas
-
     if not folder.is_dir():
-        return None
-    files = {name: folder / f"{name}.csv" for name in ("summary", "pairs", "norms")}
-    missing = [str(files[name]) for name in ("summary", "pairs") if not files[name].is_file()]
+        return {}
+    places = {name: [folder / f"{name}.csv"] for name in ("summary", "pairs", "norms")}
+    speeds = (folder, folder.parent.parent / "figures" / "speed")
+    places["speed"] = [place / "speed_summary.csv" for place in speeds]
+    missing = [
+        str(places[name][0]) for name in ("summary", "pairs") if not places[name][0].is_file()
+    ]
     if missing:
         raise ReportError(f"no {', '.join(missing)}; score the runs and keep both tables")
-    norms = pandas.read_csv(files["norms"]) if files["norms"].is_file() else None
-    places = (folder, folder.parent.parent / "figures" / "speed")
-    found = [path for place in places if (path := place / "speed_summary.csv").is_file()]
-    speed = pandas.read_csv(found[0]) if found else None
-    return Tables(pandas.read_csv(files["summary"]), pandas.read_csv(files["pairs"]), norms, speed)
+    there = {name: [path for path in paths if path.is_file()] for name, paths in places.items()}
+    return {name: Table(_csv(paths[:1]), str(paths[0])) for name, paths in there.items() if paths}
 
 
-def judged(check: Check, tables: Tables, *, no_worse: bool) -> tuple[str, str]:
-    """(verdict, numbers) of one check; `not run` where the tables lack it."""
-    if check.kind == "pair":
-        return _pair(check, tables.pairs, no_worse=no_worse)
-    if check.kind in ("floor", "share"):
-        return _mean(check, tables.summary)
-    if check.kind == "speed":
-        return _speed(check, tables.speed)
-    return _norm(check, tables.norms)
+def read_records(path: Path) -> dict[str, Records]:
+    """prior -> its tables, from a YAML file:
 
+        prior:
+          names: [...]              # what tables with a column `prior` call it
+          columns: {theirs: ours}   # names of columns that differ from those in reports.claims
+          tables: {summary: file, fig2b: [file, file], ...}
 
-def _sole(rows: "pandas.DataFrame", what: str) -> "pandas.Series | None":
-    if len(rows) > 1:
-        raise ReportError(f"{what}: {len(rows)} rows of several protocols or stages; keep one")
-    return rows.iloc[0] if len(rows) else None
-
-
-def _pair(check: Check, pairs: "pandas.DataFrame", *, no_worse: bool) -> tuple[str, str]:
-    columns = {check.a, check.b}
-    chosen = pairs[pairs["metric"] == check.metric]
-    chosen = chosen[
-        [{a, b} == columns for a, b in zip(chosen.column_a, chosen.column_b, strict=True)]
-    ]
-    row = _sole(chosen, f"{check.metric} of {check.a} and {check.b}")
-    if row is None:
-        return NOT_RUN, ""
-    first = row["column_a"] == check.a
-    sign, low, high = (1, "lower", "upper") if first else (-1, "upper", "lower")
-    above, below = ("a above b", "b above a") if first else ("b above a", "a above b")
-    numbers = f"{sign * row['difference']:+.3g} ({sign * row[low]:+.3g} to {sign * row[high]:+.3g})"
-    text = f"`{check.a}` − `{check.b}` {check.metric} {numbers}, p {row['p_holm']:.2g}"
-    if row["verdict"] == above:
-        return HOLDS, text
-    if row["verdict"] == below:
-        return FAILS, text
-    # not separated is no proof of equality: "not below" cannot hold by it, and cannot fail either
-    return (UNDECIDED if no_worse or row["verdict"] != "not separated" else FAILS), text
-
-
-def _mean(check: Check, summary: "pandas.DataFrame") -> tuple[str, str]:
-    rows = summary[summary["population"] == "intent_to_treat"]
-    rows = rows[rows["column"] == check.a]
-    own = _sole(rows[rows["metric"] == check.metric], f"{check.metric} of {check.a}")
-    if isinstance(check.b, str):
-        floor = _sole(rows[rows["metric"] == check.b], f"{check.b} of {check.a}")
-        bound, name = (None, "") if floor is None else (float(floor["mean"]), f"{check.b} ")
-    else:
-        bound, name = check.b, ""
-    if own is None or bound is None:
-        return NOT_RUN, ""
-    text = f"`{check.a}` {check.metric} {own['mean']:.3g} ({own['lower']:.3g} to "
-    text += f"{own['upper']:.3g}) against {name}{bound:.3g}"
-    return _placed(float(own["lower"]), float(own["upper"]), bound), text
-
-
-def _placed(lower: float, upper: float, bound: float) -> str:
-    return HOLDS if lower > bound else FAILS if upper < bound else UNDECIDED
-
-
-def _norm(check: Check, norms: "pandas.DataFrame | None") -> tuple[str, str]:
-    if norms is None:
-        return NOT_RUN, ""
-    quantity, third = check.metric.split()
-    rows = norms[(norms["column"] == check.a) & (norms["quantity"] == quantity)]
-    row = _sole(rows[rows["third"] == third], f"{check.metric} of {check.a}")
-    if row is None:
-        return NOT_RUN, ""
-    text = f"`{check.a}` {quantity}, {third} third: {row['value']:.3g} ({row['lower']:.3g} to "
-    text += f"{row['upper']:.3g}), bound {float(check.b):.2g}"
-    return _placed(float(row["lower"]), float(row["upper"]), float(check.b)), text
-
-
-def _speed(check: Check, speed: "pandas.DataFrame | None") -> tuple[str, str]:
-    """A row's difference is in steps, negative where `a` is faster; a run that never arrives counts
-    with all its steps.
+    Files are given from the YAML file's folder; tables that reports.claims does not name are
+    refused with ReportError, files that are not there were not run.
     """
-    if speed is None:
-        return NOT_RUN, ""
-    rows = speed[(speed["kind"] == "shared") & (speed["reference"] == check.b)]
-    rows = rows[(rows["metric"] == check.metric) & (rows["column"] == check.a)]
-    row = _sole(rows, f"steps of {check.a} by {check.metric}")
-    if row is None or check.a == check.b:
-        return NOT_RUN, ""
-    text = f"`{check.a}` − `{check.b}` steps to nine tenths by {check.metric} "
-    text += f"{row['difference']:+.3g} ({row['difference_lower']:+.3g} to "
-    text += f"{row['difference_upper']:+.3g}), {row['n_not_reached']:g} of {row['n_runs']:g} runs "
-    text += f"never there, p {row['p_holm']:.2g}"
-    return {"faster": HOLDS, "slower": FAILS}.get(row["verdict"], UNDECIDED), text
+    known = {check.table for s in STATEMENTS for check in (*s.checks, *s.otherwise)}
+    priors: dict[str, Records] = {}
+    for prior, described in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        tables = {}
+        for name, given in described["tables"].items():
+            if name not in known:
+                raise ReportError(f"{path}: {prior} has a table {name!r}, not of {sorted(known)}")
+            files = [given] if isinstance(given, str) else given
+            if not all((path.parent / file).is_file() for file in files):
+                continue
+            frame = _csv([path.parent / file for file in files])
+            if "prior" in frame:
+                frame = frame[frame["prior"].isin(described["names"])]
+            frame = frame.replace(dict.fromkeys(NAMES, described.get("columns", {})))
+            tables[name] = Table(frame, ", ".join(f"[{file}]({file})" for file in files))
+        priors[prior] = tables
+    return priors
 
 
-def verdict(statement: Statement, tables: Tables | None) -> tuple[str, list[str]]:
-    """The statement's verdict under one prior, and the numbers of its checks."""
-    if tables is None or not statement.checks:
-        return NOT_RUN, []
-    found = [judged(check, tables, no_worse=statement.no_worse) for check in statement.checks]
-    lines = [f"{what}: {text}" for what, text in found if what != NOT_RUN]
-    verdicts = {what for what, _ in found}
-    part = " (in part not run)" if NOT_RUN in verdicts and len(verdicts) > 1 else ""
-    if part:
-        verdicts.remove(NOT_RUN)
-    return (verdicts.pop() if len(verdicts) == 1 else MIXED) + part, lines
+def _csv(paths: Sequence[Path]) -> "pandas.DataFrame":
+    import pandas
+
+    return pandas.concat([pandas.read_csv(path) for path in paths], ignore_index=True)
 
 
-def markdown(priors: Mapping[str, Tables | None]) -> str:
-    """A table of verdicts, then the numbers of every check that was run."""
-    lines = [_row(["", "where", "statement", *priors]), "|---" * (3 + len(priors)) + "|"]
+def verdict(statement: Statement, tables: Records) -> Judged:
+    """The statement under one prior; by its other checks where none of the first was run."""
+    for checks in (statement.checks, statement.otherwise):
+        tried = [(check, judged(check, tables, tests=len(checks))) for check in checks]
+        found = tuple(result for _, result in tried if result is not None)
+        if found:
+            said = {one.verdict for one in found}
+            records = dict.fromkeys(tables[c.table].record for c, one in tried if one is not None)
+            whole = said.pop() if len(said) == 1 else MIXED
+            return Judged(whole, found, len(found) < len(tried), tuple(records))
+    return Judged(NOT_RUN)
+
+
+def markdown(priors: Mapping[str, Records]) -> str:
+    """How many statements hold; a table of verdicts; the numbers of every statement, folded."""
+    heads = ["", "where", "statement", *priors]
+    lines = [_row(heads), "|---" * len(heads) + "|"]
     details: list[str] = []
+    counts = {name: dict.fromkeys(VERDICTS, 0) for name in priors}
     for number, statement in enumerate(STATEMENTS, 1):
         found = {name: verdict(statement, tables) for name, tables in priors.items()}
-        cells = [f"**{what}**" if what != NOT_RUN else what for what, _ in found.values()]
+        for name, one in found.items():
+            counts[name][one.verdict] += 1
+        cells = [cell(one) for one in found.values()]
         lines.append(_row([str(number), statement.where, statement.says, *cells]))
-        for name, (_, texts) in found.items():
-            details += [f"- {number}, {name}: {text}" for text in texts]
-    sizes = [
-        f"{name}: {tables.summary['n_prompts'].max()} prompts" if tables else f"{name}: not run"
-        for name, tables in priors.items()
+        details += ["", *folded(f"{number}. {statement.where}", statement, found)]
+    told = [
+        f"- *{name}*: " + ", ".join(f"{what} {n}" for what, n in counted.items())
+        for name, counted in counts.items()
     ]
-    return "\n".join([*lines, "", *details, "", "; ".join(sizes) + "."])
+    return "\n".join([*told, "", *lines, *details])
+
+
+def cell(one: Judged) -> str:
+    """The verdict, n, the numbers, and what kept it from deciding."""
+    if one.verdict == NOT_RUN:
+        return NOT_RUN
+    sizes = sorted({found.n for found in one.found})
+    size = "–".join(str(n) for n in dict.fromkeys((sizes[0], sizes[-1])))
+    head = f"**{one.verdict}**, {size} {one.found[0].units}"
+    if one.verdict == UNDECIDED:
+        few = all("too few" in found.why for found in one.found)
+        head += f"{' (too few)' if few else ''}, {pointing(one.found)}"
+    mark = one.verdict == MIXED
+    numbers = [f"{MARKS[found.verdict]} {found.short}" if mark else found.short
+               for found in one.found]  # fmt: skip
+    return f"{head}<br>{'; '.join(numbers)}" + ("; rest not run" if one.in_part else "")
+
+
+def pointing(found: Sequence[Found]) -> str:
+    """Which way numbers lie that decide nothing."""
+    signs = {one.points for one in found} - {0}
+    if not signs:
+        return "points nowhere"
+    return "points both ways" if len(signs) == 2 else f"points {'for' if 1 in signs else 'against'}"
+
+
+def folded(title: str, statement: Statement, priors: Mapping[str, Judged]) -> list[str]:
+    """A statement's rule and its numbers, behind one line."""
+    said = ", ".join(f"{name} {one.verdict}" for name, one in priors.items())
+    lines = [f"<details><summary><b>{title}</b> {statement.says} <i>{said}</i></summary>", ""]
+    lines += [statement.why, ""]
+    heads = ["prior", "number", "value (interval)", "n", "p", "verdict", "tables"]
+    if not any(one.found for one in priors.values()):
+        return [*lines, "Not run.", "", "</details>"]
+    lines += [_row(heads), "|---" * len(heads) + "|"]
+    for name, one in priors.items():
+        for found in one.found:
+            why = f": {found.why}" if found.why else ""
+            cells = [name, found.number, found.value, str(found.n), found.p or "–"]
+            lines.append(_row([*cells, found.verdict + why, ", ".join(one.records)]))
+    return [*lines, "", "</details>"]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -196,16 +190,18 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the page's table; with --page also writes it between the page's markers."""
+    """Prints the table; with --page also writes it between the page's markers."""
     parser = argparse.ArgumentParser(prog="python -m reports.statements")
-    parser.add_argument("priors", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("priors", nargs="*", metavar="NAME=FOLDER")
+    parser.add_argument("--records", type=Path, help="a YAML file of tables, prior by prior")
     parser.add_argument("--page", type=Path, help="a page to write it into")
     parser.add_argument("--out", type=Path, help="a file of its own")
     given = parser.parse_args(arguments)
     named = dict(text.partition("=")[::2] for text in given.priors)
-    if not all(named.values()):
-        parser.error(f"expected NAME=FOLDER, got {given.priors}")
-    text = markdown({name: read(Path(folder)) for name, folder in named.items()})
+    if not all(named.values()) or bool(named) == bool(given.records):
+        parser.error(f"expected NAME=FOLDER or --records, got {given.priors}")
+    found = {name: read(Path(folder)) for name, folder in named.items()}
+    text = markdown(read_records(given.records) if given.records else found)
     if given.page is not None:
         page = given.page.read_text(encoding="utf-8")
         if any(page.count(marker) != 1 for marker in MARKERS):
