@@ -1,6 +1,6 @@
 """Injects faults into runs, repeats the same command, and writes what happened as a table.
 
-    python -m benchmarks.faults --bank results/smoke/bank --out docs/results/faults.md
+    python -m benchmarks.faults --preset smoke --out docs/results/faults.md
 
 Survived means: the faulty process ended with an error that names what to do (or was killed), no
 file under its final name was half a file, and the same command afterwards ended in the bits of an
@@ -24,9 +24,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.hub import FILES, hub
-from benchmarks.victims import CHECKPOINTS, Victim, broken, limited, prepare, signalled, victims
+from benchmarks.victims import (
+    CHECKPOINTS,
+    Victim,
+    bank_of,
+    broken,
+    limited,
+    prepare,
+    signalled,
+    victims,
+)
 from pipeline import optimize
-from pipeline.artifacts import write_text
+from pipeline.artifacts import exit_status, write_text
 
 MOUNTED = 3  # tmpfs of so many MB: the first checkpoint fits beside its temporary file, no more
 HEADROOM = 48 * 2**20  # bytes of address space left to a starved process
@@ -44,19 +53,25 @@ class Row:
     survived: bool | None
 
 
-def fault_free(victim: Victim, expected: dict[str, bytes], fault: str, said: str) -> Row:
-    """The row of a victim whose fault is over: the same command again, and what it left."""
-    half, before = (
-        broken(victim.out),
-        len(victim.log()) if (victim.out / "optimize.log").exists() else 0,
-    )
+def fault_free(
+    victim: Victim, expected: dict[str, bytes], fault: str, said: str, damaged: int = 0
+) -> Row:
+    """The row of a victim whose fault is over: the same command again, and what it left.
+
+    As many of its files are half files as were `damaged` by hand, and it says that it skips them.
+    """
+    half, earlier = len(broken(victim.out)), len(victim.log())
     status = victim.finish()
-    log = victim.log()[before:]
+    log = victim.log()[earlier:]
     after = next(iter(re.findall(r"((?:skipped|resumed|starting)[^\n]*)", log)), log[-200:])
+    after = re.sub(r", which is corrupt \(.*?run again\)", " (corrupt)", after)
+    after = re.sub(r"starting, \d+ steps", "begun again", after)
+    if "skipped" in after and "resumed" not in after:
+        after += "; begun again"
     same = status == 0 and victim.results() == expected
-    after = re.sub(r", which is corrupt \(.*?and run again\)", " (corrupt)", after)
     done = "the same bits" if same else f"OTHER BITS (status {status})"
-    return Row(fault, said, f"{after}; {done}", bool(same and said and not half))
+    known = half == damaged == after.count("skipped")
+    return Row(fault, said, f"{after}; {done}", bool(same and said and known))
 
 
 def last_error(victim: Victim) -> str:
@@ -111,15 +126,11 @@ def quota(victim: Victim, expected: dict[str, bytes]) -> Row:
 
 def _damaged(victim: Victim, expected: dict[str, bytes], fault: str, newest: int) -> Row:
     """Kills once there are two checkpoints, damages the newest ones, goes on."""
-    signalled(victim.start(), lambda: len(list(victim.out.glob(CHECKPOINTS))) > 1)
+    gone = signalled(victim.start(), lambda: len(list(victim.out.glob(CHECKPOINTS))) > 1)
     for path in sorted(victim.out.glob(CHECKPOINTS))[-newest:]:
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
-    before = {"half files": broken(victim.out)}
-    row = fault_free(victim, expected, fault, KILLED)
-    was_damaged = len(before["half files"]) == newest
-    same = was_damaged and victim.results() == expected
-    return Row(fault, "nothing", row.after, same)
+    return fault_free(victim, expected, fault, KILLED if gone else "", newest)
 
 
 def corrupt(victim: Victim, expected: dict[str, bytes]) -> Row:
@@ -207,16 +218,17 @@ def page(rows: list[Row], preset: str) -> str:
         "",
         f"Made by `python -m benchmarks.faults --preset {preset}`. Each fault hits a run of the "
         "first stage in mid-run; then the same command is given again. Survived: the process was "
-        "killed, or ended with the error quoted; no file under its final name was half a file; the "
-        "repeated command ended in the bits of an undisturbed run, having done again at most the "
-        "steps since the last checkpoint.",
+        "killed, or ended with the error quoted; no file under its final name was half a file, but "
+        "for those that were truncated by hand; the repeated command ended in the bits of an "
+        "undisturbed run, having done again at most the steps since the last checkpoint. RUN and "
+        "CACHE stand for folders.",
         "",
         "Whole workflows are killed, and a node of a Slurm cluster lost, by `make test-slow` "
         "(tests/test_faults.py, tests/test_slurm.py); runs are killed at random moments by "
         "`python -m benchmarks.kills`. No GPU took part: what its allocator raises was raised by "
         "hand in a run on a CPU.",
         "",
-        "| fault | what the program said | the same command again | survived |",
+        "| fault | how the program ended | the same command again | survived |",
         "|---|---|---|---|",
     ]
     for row in rows:
@@ -229,22 +241,23 @@ def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="smoke")
-    parser.add_argument("--bank", type=Path, required=True, help="the preset's image bank")
+    parser.add_argument("--bank", type=Path, help="instead of the one under results/")
     parser.add_argument("--only", nargs="+", choices=[*FAULTS, "hub"], default=[*FAULTS, "hub"])
     parser.add_argument("--out", type=Path, help="a Markdown file instead of standard output")
     given = parser.parse_args()
+    bank = bank_of(given.preset, given.bank)
     prepare()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (whole, *_) = victims(given.preset, given.bank.resolve(), folder / "whole")
+        (whole, *_) = victims(given.preset, bank, folder / "whole")
         whole.finish()
         expected = whole.results()
         for fault in given.only:
             if fault == "hub":
                 rows += hub_rows(folder)
             else:
-                (victim, *_) = victims(given.preset, given.bank.resolve(), folder / fault)
+                (victim, *_) = victims(given.preset, bank, folder / fault)
                 rows.append(FAULTS[fault](victim, expected))
             print(rows[-1], file=sys.stderr, flush=True)
     text = page(rows, given.preset)
@@ -253,4 +266,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -1,6 +1,6 @@
 """Kills runs at random moments, lets the same command go on, and compares bits.
 
-    python -m benchmarks.kills --preset mini --bank results/mini/bank --kills 100
+    python -m benchmarks.kills --preset mini --kills 100
 
 One run of each column is left in peace; then runs of the same columns are killed with SIGKILL,
 `--each` times each, and the command is repeated until it ends. After every kill no file under its
@@ -17,7 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.victims import Victim, broken, prepare, signalled, victims
+from benchmarks.victims import Victim, bank_of, broken, prepare, signalled, victims
+from pipeline.artifacts import exit_status
 
 
 @dataclass
@@ -51,15 +52,16 @@ def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="mini")
-    parser.add_argument("--bank", type=Path, required=True, help="the preset's image bank")
+    parser.add_argument("--bank", type=Path, help="instead of the one under results/")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--each", type=int, default=5, help="kills of one run")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    bank = bank_of(given.preset, given.bank)
     prepare()
     generator, count = random.Random(given.seed), Count()
     with tempfile.TemporaryDirectory() as folder:
-        whole = victims(given.preset, given.bank, Path(folder) / "whole")
+        whole = victims(given.preset, bank, Path(folder) / "whole")
         expected, seconds = {}, {}
         for victim in whole:
             start = time.monotonic()
@@ -67,7 +69,7 @@ def main() -> int:
             seconds[victim.column] = time.monotonic() - start
             expected[victim.column] = victim.results()
         while count.kills < given.kills:
-            for victim in victims(given.preset, given.bank, Path(folder) / "killed"):
+            for victim in victims(given.preset, bank, Path(folder) / "killed"):
                 each = min(given.each, given.kills - count.kills)
                 if each == 0:
                     break
@@ -88,4 +90,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -95,6 +95,15 @@ def victims(
     ]
 
 
+def bank_of(preset: str, given: Path | None) -> Path:
+    """The image bank that the victims read. Raises ArtifactError naming what makes one."""
+    bank = (given or Path("results") / preset / "bank").resolve()
+    if not (bank / "world.json").is_file():
+        made = f"snakemake --cores all --config preset={preset} --until bank_checksums"
+        raise ArtifactError(f"{bank}: not an image bank; make one: {made}")
+    return bank
+
+
 def forked() -> int:
     """As os.fork; the child leads a process group before either of the two goes on."""
     process = os.fork()

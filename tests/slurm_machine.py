@@ -23,14 +23,17 @@ from pathlib import Path
 
 ETC = Path("/etc/slurm")
 STATE = Path("/var/tmp/one-machine-slurm")
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "munged")
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "munged")
 INSTALL = "apt-get install -y --no-install-recommends slurm-wlm munge"
+# A requeued job waits for cred_expire and the next look at the queue: Slurm's 120 s and 60 s would
+# be time spent waiting, and nothing else.
 CONFIG = """\
 ClusterName=one-machine
 SlurmctldHost={host}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=20
 StateSaveLocation={state}/state
 SlurmdSpoolDir={state}/spool
 SlurmctldPidFile={state}/slurmctld.pid
@@ -39,6 +42,7 @@ SlurmctldLogFile={state}/slurmctld.log
 SlurmdLogFile={state}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+SchedulerParameters=sched_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/none
@@ -50,7 +54,7 @@ KillWait=2
 SlurmdTimeout=10
 ReturnToService=2
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=60000 Gres=gpu:{gpus}
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=256000 Gres=gpu:{gpus}
 PartitionName=batch Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -65,12 +69,12 @@ def refusal() -> str | None:
         if (ETC / name).exists():
             return f"{ETC / name} exists: this machine has a Slurm, which stays untouched"
     if STATE.exists():
-        return (
-            f"{STATE} exists: a Slurm of a test runs or was killed; stop it, or remove the folder"
-        )
+        return f"{STATE} exists: a Slurm of a test was killed; python tests/slurm_machine.py stop"
     for program in ("slurmctld", "slurmd"):
         if _running(program):
             return f"{program} runs here already and stays untouched"
+    if subprocess.run(["scontrol", "ping"], capture_output=True, timeout=60).returncode == 0:
+        return "a Slurm answers here, configured elsewhere (SLURM_CONF, DNS); it stays untouched"
     return None
 
 
@@ -81,9 +85,9 @@ def start(*, gpus: int = 2, cpus: int = 8) -> None:
     host = socket.gethostname().partition(".")[0]
     for folder in ("state", "spool"):
         (STATE / folder).mkdir(parents=True)
-    for index in range(gpus):
-        os.mknod(STATE / f"gpu{index}", 0o20666, os.makedev(1, 3))
     try:
+        for index in range(gpus):
+            os.mknod(STATE / f"gpu{index}", 0o20666, os.makedev(1, 3))
         text = CONFIG.format(host=host, state=STATE, gpus=gpus, cpus=cpus)
         (ETC / "slurm.conf").write_text(text, encoding="utf-8")
         devices = f"{STATE}/gpu[0-{gpus - 1}]" if gpus > 1 else f"{STATE}/gpu0"
@@ -97,7 +101,7 @@ def start(*, gpus: int = 2, cpus: int = 8) -> None:
             (STATE / "munged").touch()
         subprocess.run(["slurmctld", "-c"], check=True)
         subprocess.run(["slurmd"], check=True)
-        _wait_until_idle()
+        _wait_for_node("idle")
     except BaseException:
         stop()
         raise
@@ -107,65 +111,74 @@ def stop() -> None:
     """Nothing is left of what `start` made; a Slurm that it did not start is not touched."""
     if not STATE.exists():
         return
-    for program in ("slurmd", "slurmctld"):
-        pid_file = STATE / f"{program}.pid"
-        if pid_file.is_file():
-            _end(int(pid_file.read_text(encoding="utf-8")))
+    # The controller first: it would start again what it sees dying.
+    for program in ("slurmctld", "slurmd"):
+        _end(program, STATE / f"{program}.pid")
+    _kill_jobs()
     if (STATE / "munged").exists():
-        _end(int(Path("/run/munge/munged.pid").read_text(encoding="utf-8")))
+        _end("munged", Path("/run/munge/munged.pid"))
     for name in ("slurm.conf", "gres.conf"):
         (ETC / name).unlink(missing_ok=True)
     shutil.rmtree(STATE)
 
 
 def lose_node() -> None:
-    """The node's daemon and every job on it die at once, as when a machine loses its power."""
-    pid = int((STATE / "slurmd.pid").read_text(encoding="utf-8"))
-    steps = subprocess.run(["pgrep", "-x", "slurmstepd"], capture_output=True, text=True).stdout
-    for parent in [int(line) for line in steps.split()]:
-        _kill_tree(parent)
-    os.kill(pid, signal.SIGKILL)
+    """The node's daemon and every job die at once, as without power, and Slurm has noticed."""
+    os.kill(int((STATE / "slurmd.pid").read_text(encoding="utf-8")), signal.SIGKILL)
+    _kill_jobs()
+    _wait_for_node("down", "down*")
 
 
 def bring_node_back() -> None:
     """The node's daemon runs again and finds nothing of its jobs."""
     subprocess.run(["slurmd"], check=True)
-    _wait_until_idle()
+    _wait_for_node("idle", "mixed", "allocated")
 
 
-def _kill_tree(pid: int) -> None:
-    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    for child in children.split():
-        _kill_tree(int(child))
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _kill_jobs() -> None:
+    """Every process of every job is dead, the inner ones with the outer ones."""
+    command = ["ps", "-e", "-o", "pid=,ppid=,comm="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    processes = [line.split(maxsplit=2) for line in listed.splitlines()]
+    doomed: set[str] = set()
+    found = {pid for pid, _, name in processes if name == "slurmstepd"}
+    while found:
+        doomed |= found
+        found = {pid for pid, parent, _ in processes if parent in doomed} - doomed
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _running(program: str) -> bool:
     return subprocess.run(["pgrep", "-x", program], capture_output=True).returncode == 0
 
 
-def _wait_until_idle(seconds: float = 30.0) -> None:
+def _wait_for_node(*states: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         command = ["sinfo", "--noheader", "--format=%T"]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=30)
-        if found.stdout.strip() in {"idle", "mixed", "allocated"}:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if found.stdout.strip() in states:
             return
         time.sleep(0.2)
-    raise RuntimeError(f"the node did not become idle: {found.stdout}{found.stderr}; see {STATE}")
+    raise RuntimeError(f"the node is {found.stdout}{found.stderr}, not {states[0]}; see {STATE}")
 
 
-def _end(pid: int, seconds: float = 20.0) -> None:
+def _end(program: str, pid_file: Path, seconds: float = 20.0) -> None:
+    """The daemon has ended; a number that another program bears by now is left alone."""
+    if not pid_file.is_file():
+        return
+    pid = int(pid_file.read_text(encoding="utf-8"))
     deadline = time.monotonic() + seconds
-    try:
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() != program:
+            return
         os.kill(pid, signal.SIGTERM)
         while time.monotonic() < deadline:
             time.sleep(0.1)
             os.kill(pid, 0)
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The workflow run as a user runs it, from sources that a test may change."""
 
+import glob
 import os
 import shutil
 import subprocess
@@ -20,16 +21,24 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def command(source: Path, work: Path, preset: str | None, *options: str) -> dict[str, Any]:
-    """What a user types in the folder `work`, as keywords of subprocess."""
+def command(
+    source: Path, work: Path, preset: str | None, *options: str, cores: int | None = 2
+) -> dict[str, Any]:
+    """What a user types in the folder `work`, as keywords of subprocess; on a cluster no cores."""
     chosen = [] if preset is None else ["--config", f"preset={preset}"]
+    here = [] if cores is None else ["--cores", str(cores)]
     program = ["-m", "snakemake", "-s", str(source / "Snakefile"), "--directory", str(work)]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return {
-        "args": [sys.executable, *program, "--cores", "2", *options, *chosen],
+        "args": [sys.executable, *program, *here, *options, *chosen],
         "cwd": work,
         "env": environment | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     }
+
+
+def present(work: Path, pattern: str) -> list[Path]:
+    """Files of the pattern while others delete some; pathlib's glob raises where a folder goes."""
+    return [work / name for name in glob.glob(pattern, root_dir=work, recursive=True)]
 
 
 def snakemake(
@@ -41,6 +50,6 @@ def snakemake(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=1800,  # on a machine that does much else
         check=False,
     )
