@@ -2,13 +2,15 @@
 
     python -m benchmarks.cost --preset paper --price 3
     python -m benchmarks.cost --preset mini --runs results/mini/runs   # measured there, and now
+    python -m benchmarks.cost --preset paper --count   # what its networks compute, a minute
     python -m benchmarks.cost --measure results/mini/runs --as "a CPU core" >>measured.yaml
 
 A run costs its steps at the seconds a step that finished runs of the same preset, column and stage
 took on one device, plus what they took before and after. measured.yaml keeps such numbers; --runs
 adds those of finished runs. Where nothing was measured the answer is `unknown`, and a sum that has
-an unknown part says so. Disk then counts the tables of the scenes alone, `at least`. --price: of an
-hour of the device.
+an unknown part says so; --count adds what the networks compute, which needs no machine. Disk counts
+the tables of the scenes alone where hours are unknown, `at least`. --price: of an hour of the
+device.
 """
 
 import argparse
@@ -168,12 +170,27 @@ def cells(line: Line) -> tuple[str, ...]:
     )
 
 
+def counted(name: str) -> dict[tuple[str, str], float]:
+    """EFLOP of the networks by (task, column), and of all of them; see flops.py.
+
+    Raises ArtifactError for a prior whose architecture is not known.
+    """
+    from benchmarks import flops
+
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    for line in flops.lines(name):
+        for key in ((line.task, line.column), ("all", "")):
+            found[key] += line.runs * flops.run_flop(line.job) / 1e18
+    return found
+
+
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset")
     parser.add_argument("--runs", type=Path, nargs="+", default=[], help="folders of finished runs")
     parser.add_argument("--price", type=float, help="of an hour of the device")
+    parser.add_argument("--count", action="store_true", help="what the networks compute as well")
     parser.add_argument("--measure", type=Path, nargs="+", help="print what these runs took")
     parser.add_argument("--as", dest="device", help="what to call the device of --measure")
     given = parser.parse_args()
@@ -186,6 +203,11 @@ def main() -> None:
     lines = plan(given.preset, [*kept(), *measured(given.runs)])
     whole = total(lines)
     table = [HEAD, tuple("---" for _ in HEAD), *map(cells, [*lines, whole])]
+    if given.count:
+        eflop = counted(given.preset)
+        own = (f"{eflop[line.task, line.column]:.3g}" for line in (*lines, whole))
+        last = ("networks, EFLOP", "---", *own)
+        table = [(*row, cell) for row, cell in zip(table, last, strict=True)]
     print(*("| " + " | ".join(row) + " |" for row in table), sep="\n")
     print(f"\n{whole.runs} optimisations and as many jobs for their pictures.", end=" ")
     if given.price is not None:

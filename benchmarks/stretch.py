@@ -9,6 +9,7 @@ no object; a mesh starts as a ball, a texture lies on a mesh of the toy world. N
 
 import copy
 import dataclasses
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -119,16 +120,18 @@ def stretch(job: Job, options: Options) -> Measured:
         for one in heard:
             one.calls.clear()
         whole = seconds(partial(one_step, step, run, problem), device)
-        denoiser = seconds(lambda: [one.again("eps", "loss") for one in heard], device)
+        denoiser = sum(seconds(partial(one.again, "eps", "loss"), device) for one in heard)
         times.append((whole, denoiser, seconds(partial(guidance.again, "encode"), device)))
-    on_device = 0.0 if device == "cpu" else torch.cuda.max_memory_allocated(device) / 2**20
+    step_seconds, denoiser, encoding = (statistics.fmean(each) for each in zip(*times, strict=True))
     return Measured(
-        record.device_name(device),
-        spec["dtype"],
-        options.steps,
-        *(sum(column) / len(times) for column in zip(*times, strict=True)),
+        device=record.device_name(device),
+        dtype=spec["dtype"],
+        steps=options.steps,
+        step=step_seconds,
+        denoiser=denoiser,
+        encoding=encoding,
         host_mb=record.peak_memory_mb(),
-        device_mb=on_device,
+        device_mb=0.0 if device == "cpu" else torch.cuda.max_memory_allocated(device) / 2**20,
     )
 
 

@@ -9,7 +9,7 @@ import tiny_models as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks import flops, full_size, stretch
+from benchmarks import cost, flops, full_size, stretch
 from pipeline import config
 from pipeline.artifacts import ArtifactError
 from pipeline.distillation import one_step, problem_of, start_run
@@ -305,3 +305,15 @@ def test_the_page_says_what_was_not_run(shrunk, lines):
 def test_an_unknown_line_names_those_there_are():
     with pytest.raises(config.ConfigError, match=r"--only a:b.*csd:nerf:directional"):
         full_size.main(["--only", "a:b"])
+
+
+def test_the_plan_adds_up_what_networks_compute(lines, monkeypatch):
+    known = {"geometry": 3e15, "texture": 5e15}
+    monkeypatch.setattr(flops, "run_flop", lambda job: known[job.task])
+    found = cost.counted("paper")
+    assert found["geometry", "csd"] == pytest.approx(2 * 81 * 3e-3)  # two stages
+    assert found["texture", "vsd"] == pytest.approx(20 * 5e-3)
+    assert found["all", ""] == pytest.approx(4 * (2 * 81 * 3e-3 + 20 * 5e-3))
+    with pytest.raises(ArtifactError, match=r"mixture.*architecture is not known"):
+        monkeypatch.undo()
+        cost.counted("mini")

@@ -136,7 +136,7 @@ def _write_weights(path: Path, module: Any, dtype: torch.dtype, generator: torch
         with temporary.open("wb") as file:
             file.write(size.to_bytes(8, "little") + text.ljust(size))
             for tensor in _random(shapes, generator):
-                file.write(memoryview(tensor.to(dtype).view(torch.uint8).numpy()))
+                tensor.to(dtype).view(torch.uint8).numpy().tofile(file)
 
     atomically(path, write)
 
