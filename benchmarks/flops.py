@@ -44,7 +44,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        return ":".join(filter(None, (self.column, self.stage, self.variant)))
+        return line_name(self.column, self.stage, self.variant)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class Asked:
     frozen: int
     particle: int
     training: int
+
+
+def line_name(column: str, stage: str, variant: str) -> str:
+    """COLUMN:STAGE, and :VARIANT where it has one."""
+    return ":".join(filter(None, (column, stage, variant)))
 
 
 def lines(name: str) -> list[Line]:

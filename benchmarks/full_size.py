@@ -6,7 +6,8 @@
 
 Counted: benchmarks/flops.py, the same on every machine. Measured: benchmarks/stretch.py, on random
 weights of the real shapes, which are written to DIR where they are missing (15 GB in half
-precision). What was not measured says so. --page writes PAGE.md and, beside it, PAGE.csv.
+precision). What was not measured says so. --page writes PAGE.md and, beside it, PAGE.csv; --keep
+leaves there what was measured before and is not measured now.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import flops
-from benchmarks.flops import Line, denoiser_flop, run_flop
+from benchmarks.flops import Line, denoiser_flop, line_name, run_flop
 from benchmarks.stretch import Measured, Options, alone
 from pipeline.artifacts import exit_status, write_text
 from pipeline.config import ConfigError
@@ -202,6 +203,22 @@ def table_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+def kept(path: Path) -> dict[str, Measured]:
+    """What a page's CSV says was measured, by the lines' names."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["measured"] == "yes"]
+    numbers = ("step", "denoiser", "encoding", "host_mb", "device_mb")
+    return {
+        line_name(row["column"], row["stage"], row["variant"]): Measured(
+            device=row["device"],
+            dtype=row["dtype"],
+            steps=int(row["measured_steps"]),
+            **{name: float(row[name]) for name in numbers},
+        )
+        for row in rows
+    }
+
+
 def _rounded(row: Mapping[str, Any]) -> Row:
     return {
         name: float(f"{value:.6g}") if isinstance(value, float) else value
@@ -224,13 +241,20 @@ def _cells(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def rows_of(lines: Sequence[Line], only: Sequence[str], options: Options | None) -> list[Row]:
+def rows_of(
+    lines: Sequence[Line],
+    only: Sequence[str],
+    options: Options | None,
+    before: Mapping[str, Measured],
+) -> list[Row]:
     """A row a line, measured where options say how and `only`, if given, names it."""
     found = []
     for line in lines:
         chosen = options is not None and (not only or line.name in only)
         print(f"{line.name}{' ...' if chosen else ''}", file=sys.stderr, flush=True)
-        result = alone(line.job, options) if options is not None and chosen else NOT_RUN
+        result: Measured | str = before.get(line.name, NOT_RUN)
+        if options is not None and chosen:
+            result = alone(line.job, options)
         found.append(joined(counted(line), result))
     return found
 
@@ -247,7 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=[], metavar="COLUMN:STAGE[:VARIANT]")
     parser.add_argument("--page", type=Path, help="write this .md, and a .csv beside it")
+    parser.add_argument("--keep", action="store_true", help="what that page measured before")
     given = parser.parse_args(arguments)
+    if given.keep and given.page is None:
+        raise ConfigError("--keep: of which page? give --page as well")
     lines = flops.lines(given.preset)
     if unknown := sorted(set(given.only) - {line.name for line in lines}):
         known = ", ".join(line.name for line in lines)
@@ -256,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.weights is not None:
         names = ("weights", "device", "dtype", "steps", "warm", "threads")
         options = Options(**{name: getattr(given, name) for name in names})
-    rows = rows_of(lines, given.only, options)
+    before = kept(given.page.with_suffix(".csv")) if given.keep else {}
+    rows = rows_of(lines, given.only, options, before)
     text = page(given.preset, lines, rows)
     print(text)
     if given.page is not None:
