@@ -161,8 +161,8 @@ def _norm(check: Check, table: "pandas.DataFrame", tests: int) -> Found | None:
     row = _sole(rows[rows["third"] == third], f"{check.metric} of {check.a}")
     if row is None:
         return None
-    many = (int(row["n_prompts"]), tests, "prompts")
-    return _placed(f"{third} third", _bounds(row, "value"), (float(check.b),) * 3, "", many)
+    name, many = f"{quantity}, {third} third", (int(row["n_prompts"]), tests, "prompts")
+    return _placed(name, _bounds(row, "value"), (float(check.b),) * 3, "", many)
 
 
 def _bounds(row: "pandas.Series", value: str) -> Bounds:
