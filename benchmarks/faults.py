@@ -217,11 +217,11 @@ def page(rows: list[Row], preset: str) -> str:
         "# Faults injected and survived",
         "",
         f"Made by `python -m benchmarks.faults --preset {preset}`. Each fault hits a run of the "
-        "first stage in mid-run; then the same command is given again. Survived: the process was "
-        "killed, or ended with the error quoted; no file under its final name was half a file, but "
-        "for those that were truncated by hand; the repeated command ended in the bits of an "
-        "undisturbed run, having done again at most the steps since the last checkpoint. RUN and "
-        "CACHE stand for folders.",
+        "first stage in mid-run, or a download; then the same command is given again. Survived: "
+        "the process was killed, or ended with the error quoted; no file under its final name was "
+        "half a file, but for those that were truncated by hand; the repeated command ended in the "
+        "bits of an undisturbed run, having done again at most the steps since the last "
+        "checkpoint. RUN and CACHE stand for folders.",
         "",
         "Whole workflows are killed, and a node of a Slurm cluster lost, by `make test-slow` "
         "(tests/test_faults.py, tests/test_slurm.py); runs are killed at random moments by "
