@@ -87,8 +87,8 @@ STATEMENTS = (
         "No object: a silhouette below the best wrong shape's, and the prompt first in fewer than "
         "half of the views. Diversity 0 and 1 of a prompt are averaged.",
         (
-            _units("fig2b", "best wrong shape's IoU − IoU", "0 iou_floor", "0 truth_iou"),
-            _units("fig2b", "0.5 − R@1", MOST, "0 r_at_1"),
+            _units("fig2b", "IoU below a wrong shape's by", "0 iou_floor", "0 truth_iou"),
+            _units("fig2b", "R@1 below 0.5 by", MOST, "0 r_at_1"),
         ),
     ),
     Statement(
@@ -104,10 +104,10 @@ STATEMENTS = (
             Check("share", "summary", "strict_hit_object", "csd", MOST),
         ),
         (
-            _units("fig2b", "IoU − best wrong shape's", "csd truth_iou", "csd iou_floor"),
-            _units("fig2b", "IoU − the ball's", "csd truth_iou", "csd iou_ball"),
-            _units("fig2b", "R@1, by view − 0.5", "csd r_at_1", MOST),
-            _units("fig2b", "strict hits, by view − 0.5", "csd strict_hit", MOST),
+            _units("fig2b", "IoU above a wrong shape's by", "csd truth_iou", "csd iou_floor"),
+            _units("fig2b", "IoU above the ball's by", "csd truth_iou", "csd iou_ball"),
+            _units("fig2b", "R@1 above 0.5 by", "csd r_at_1", MOST),
+            _units("fig2b", "strict hits of views above 0.5 by", "csd strict_hit", MOST),
         ),
     ),
     Statement(
@@ -116,8 +116,8 @@ STATEMENTS = (
         BY_PROMPT,
         _pairs("csd", "sds", "clip_score", "r_at_1", "r_at_5"),
         (
-            _units("fig2b", "CSD − SDS CLIP score", "csd clip_score", "7.5 clip_score"),
-            _units("fig2b", "CSD − SDS R@1", "csd r_at_1", "7.5 r_at_1"),
+            _units("fig2b", "CLIP score", "csd clip_score", "7.5 clip_score"),
+            _units("fig2b", "R@1", "csd r_at_1", "7.5 r_at_1"),
         ),
     ),
     Statement(
@@ -185,9 +185,9 @@ STATEMENTS = (
         "Nearer to the true target than the scene before was, by colour and by silhouette; what "
         "should stay within 20 dB of the scene before (a root mean square error of a tenth).",
         (
-            _units("fig6", "PSNR to target, gain", "csd_edit psnr_target", "source psnr_target"),
-            _units("fig6", "IoU with target, gain", "csd_edit iou_target", "source iou_target"),
-            _units("fig6", "PSNR of what stays − 20 dB", "csd_edit psnr_stay", KEPT),
+            _units("fig6", "PSNR to target, gained", "csd_edit psnr_target", "source psnr_target"),
+            _units("fig6", "IoU with target, gained", "csd_edit iou_target", "source iou_target"),
+            _units("fig6", "PSNR of the rest above 20 dB by", "csd_edit psnr_stay", KEPT),
         ),
     ),
     Statement(
@@ -198,9 +198,9 @@ STATEMENTS = (
         tuple(
             _units("fig7", called, f"{column} to_target", "dds_cls to_target")
             for called, column in (
-                ("source − part alone", "source"),
-                ("DDS without the part − part alone", "dds_no_cls"),
-                ("omega = 0 − part alone", "dds_omega0"),
+                ("nearer than the source by", "source"),
+                ("nearer than without the part by", "dds_no_cls"),
+                ("nearer than at omega = 0 by", "dds_omega0"),
             )
         ),
     ),

@@ -194,7 +194,7 @@ def _placed(
     value = f"{own[0]:.3g} ({own[1]:.3g} to {own[2]:.3g}) against {against}{bound[0]:.3g}"
     if bound[1] < bound[2]:
         value += f" ({bound[1]:.3g} to {bound[2]:.3g})"
-    short = f"{name} {own[0]:.3g} against {against}{bound[0]:.3g}"
+    short = f"{name}: {own[0]:.3g}, {against or 'bound '}{bound[0]:.3g}"
     points = int(np.sign(own[0] - bound[0]))
     return Found(verdict, name, short, value, "", n, units, points, why)
 

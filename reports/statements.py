@@ -126,7 +126,7 @@ def verdict(statement: Statement, tables: Records) -> Judged:
 
 def markdown(priors: Mapping[str, Records]) -> str:
     """How many statements hold; a table of verdicts; the numbers of every statement, folded."""
-    heads = ["", "where", "statement", *priors]
+    heads = ["", "statement", *priors]
     lines = [_row(heads), "|---" * len(heads) + "|"]
     details: list[str] = []
     counts = {name: dict.fromkeys(VERDICTS, 0) for name in priors}
@@ -135,7 +135,7 @@ def markdown(priors: Mapping[str, Records]) -> str:
         for name, one in found.items():
             counts[name][one.verdict] += 1
         cells = [cell(one) for one in found.values()]
-        lines.append(_row([str(number), statement.where, statement.says, *cells]))
+        lines.append(_row([str(number), f"{statement.says} ({statement.where})", *cells]))
         details += ["", *folded(f"{number}. {statement.where}", statement, found)]
     told = [
         f"- *{name}*: " + ", ".join(f"{what} {n}" for what, n in counted.items())
@@ -157,7 +157,7 @@ def cell(one: Judged) -> str:
     mark = one.verdict == MIXED
     numbers = [f"{MARKS[found.verdict]} {found.short}" if mark else found.short
                for found in one.found]  # fmt: skip
-    return f"{head}<br>{'; '.join(numbers)}" + ("; rest not run" if one.in_part else "")
+    return "<br>".join([head, *numbers, *(["rest not run"] if one.in_part else [])])
 
 
 def pointing(found: Sequence[Found]) -> str:

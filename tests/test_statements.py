@@ -214,7 +214,7 @@ def test_a_statement_puts_its_checks_together() -> None:
     assert verdict(absent).verdict == verdict().verdict == "not run"
     assert verdict(ABOVE, absent).in_part
     assert not verdict(ABOVE).in_part
-    assert statements.cell(verdict(ABOVE, absent)).endswith("; rest not run")
+    assert statements.cell(verdict(ABOVE, absent)).endswith("<br>rest not run")
     assert verdict(absent, otherwise=(fails,)).verdict == "fails"
     assert verdict(ABOVE, otherwise=(fails,)).verdict == "holds"
     assert statements.verdict(Statement("here", "so", "why", (ABOVE,)), {}).verdict == "not run"
