@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.scenes import hashgrid
+from pipeline.scenes import hashgrid_plain
 from pipeline.scenes.hashgrid import HashGrid, HashGridSettings, grid_levels
 
 MIXED = HashGridSettings(levels=4, features=2, log2_entries=9, base_resolution=4, growth=1.7)
@@ -113,10 +113,10 @@ def test_a_linear_field_is_reproduced_exactly():
 
 def test_corner_weights_are_a_partition_of_unity():
     levels = grid_levels(MIXED)
-    _, weight = hashgrid.corners(_points(200), levels)
+    _, weight = hashgrid_plain.corners(_points(200), levels)
     assert (weight >= 0).all()
     torch.testing.assert_close(weight.sum(1), torch.ones_like(weight[:, 0]))
-    slopes = hashgrid.corner_gradients(_points(200), levels).sum(2)
+    slopes = hashgrid_plain.corner_gradients(_points(200), levels).sum(2)
     torch.testing.assert_close(slopes, torch.zeros_like(slopes), atol=1e-4, rtol=0)
 
 
@@ -146,23 +146,31 @@ class _Reading(torch.nn.Module):
 def test_the_analytic_gradient_is_autograds():
     grid = _grid(MIXED, double=True)
     points = _points(30, high=0.9).double().requires_grad_()
-    gradient = grid.gradient(points)  # (3, lf, m)
-    summed = grid.summed_gradient(points, 1)
-    for row, feature in enumerate(grid(points)):
-        (expected,) = torch.autograd.grad(feature.sum(), points, retain_graph=True)
-        torch.testing.assert_close(gradient[:, row], expected)
+    pull = torch.randn(8, 30, generator=torch.Generator().manual_seed(5)).double()
+    (expected,) = torch.autograd.grad((pull * grid(points)).sum(), points)
+    torch.testing.assert_close(grid.gradient(points, pull), expected)
     (expected,) = torch.autograd.grad(grid.summed(points)[1].sum(), points)
-    torch.testing.assert_close(summed, expected)
+    torch.testing.assert_close(grid.summed_gradient(points, 1), expected)
+
+
+def test_the_analytic_gradient_has_derivatives_in_table_and_pull():
+    settings = HashGridSettings(2, 2, 6, 3, 1.6)
+    grid = _grid(settings, double=True)
+    points = _points(4, low=0.1, high=0.8, seed=3).double()
+    pull = torch.randn(4, 4, generator=torch.Generator().manual_seed(6)).double()
+    inputs = (grid.table.detach().clone().requires_grad_(), pull.requires_grad_())
+    gradient = hashgrid_plain.gradient
+    assert torch.autograd.gradcheck(lambda t, p: gradient(t, points, settings, p), inputs)
 
 
 def test_the_gradient_reaches_the_table_as_through_a_plain_gather():
     grid = _grid(MIXED, double=True)
     points = _points(50).double()
-    index, weight = hashgrid.corners(points, grid.levels)
+    index, weight = hashgrid_plain.corners(points, grid.levels)
     chosen = torch.randn(2, 4, 50, generator=torch.Generator().manual_seed(4)).double()
     plain = (grid.table[index.long()] * weight[..., None]).sum(1).permute(2, 0, 1)
     (expected,) = torch.autograd.grad((plain * chosen).sum(), grid.table)
-    fast = hashgrid.weighted_rows(grid.table, index, weight)
+    fast = hashgrid_plain.weighted_rows(grid.table, index, weight)
     torch.testing.assert_close(fast, plain)
     (actual,) = torch.autograd.grad((fast * chosen).sum(), grid.table)
     torch.testing.assert_close(actual, expected)

@@ -1,7 +1,7 @@
 """From grid features to a density logit and three colour logits, with the logit's derivative.
 
-Derivatives with respect to the point are carried forward beside the values, never by a second
-backward pass: the chain has two links, and forward it costs a fraction.
+The derivative with respect to the point is written out, link by link: what the logit asks of the
+features is one row a point, which the grid turns into a direction.
 """
 
 import torch
@@ -60,8 +60,8 @@ class MlpHead(nn.Module):
     def density_gradient(self, points: Float[Tensor, "3 m"]) -> Float[Tensor, "3 m"]:
         """d (density logit) / d points."""
         active = (self.density_hidden @ self.grid(points)) > 0
-        slopes = self.density_hidden @ self.grid.gradient(points)  # (3, hidden, m)
-        return (self.density_out @ (slopes * active))[:, 0]
+        pull = self.density_hidden.t() @ (self.density_out.t() * active)  # (lf, m)
+        return self.grid.gradient(points, pull)
 
 
 HEADS: dict[str, type[SumHead] | type[MlpHead]] = {"sum": SumHead, "mlp": MlpHead}
