@@ -198,7 +198,8 @@ def direction(
         prediction = predictions[name]
         # Half precision would lose the small difference of two predictions times a large omega.
         dtype = torch.promote_types(prediction.dtype, torch.float32)
-        term = coefficients[name].to(prediction.device, dtype)[:, None, None, None] * prediction
+        coefficient = coefficients[name].to(prediction.device, dtype, non_blocking=True)
+        term = coefficient[:, None, None, None] * prediction
         total = term if total is None else total + term
     if total is None:
         raise ValueError("all coefficients are zero: there is no direction")

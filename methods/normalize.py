@@ -57,7 +57,7 @@ def ema(gradient: Gradient, state: State, *, steps: int) -> tuple[Gradient, Stat
             "count": state["count"] + 1,
         }
     scale = (state["sum_of_squares"] / state["count"]).sqrt() + FLOOR
-    return gradient / scale.to(gradient), state
+    return gradient / scale.to(gradient, non_blocking=True), state
 
 
 Normalization = Callable[..., tuple[Gradient, State]]

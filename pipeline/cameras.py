@@ -40,7 +40,9 @@ class Cameras:
         return Cameras(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def to(self, device: torch.device | str) -> "Cameras":
-        return Cameras(*(getattr(self, field.name).to(device) for field in fields(self)))
+        """The same cameras there; what reaches a GPU need not be waited for."""
+        moved = {"device": device, "non_blocking": torch.device(device).type == "cuda"}
+        return Cameras(*(getattr(self, field.name).to(**moved) for field in fields(self)))
 
 
 @dataclass(frozen=True)

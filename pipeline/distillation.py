@@ -6,6 +6,7 @@ b, with g = w(t) * sum_k c_k eps_k: the score-distillation update of every metho
 timesteps and noise; the scene's device is where its parameters lie.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from methods import distill, normalize, schedules
 from methods.weights import WEIGHTS
-from pipeline import trace
+from pipeline import backends, trace
 from pipeline.config import Job
 from pipeline.guidance.interface import Guidance
 from pipeline.guidance.load import load_particle
@@ -68,15 +69,19 @@ def start_run(
     generator = torch.Generator().manual_seed(problem.job.seed)
     scene = load_scene(settings, generator, init_from, mesh=mesh).to(device)
     groups = scene.parameter_groups(rates)
-    optimizer = torch.optim.Adam(groups, betas=tuple(adam["betas"]), eps=adam["eps"])
+    fused = device.startswith("cuda") or None  # one kernel for all parameters
+    betas = tuple(adam["betas"])
+    optimizer = torch.optim.Adam(groups, betas=betas, eps=adam["eps"], fused=fused)
     run = Run(scene, optimizer, generator)
+    run.backends = backends.serving(settings["scene"]["kind"], device)
     run.guidance_generator = getattr(problem.guidance, "generator", None)
     if distill.PARTICLE in problem.coefficients(0, torch.zeros(1, dtype=torch.long)):
         spec = settings["particle"]
         run.particle_generator = named_generator(problem.job.seed, "particle")
         run.particle = load_particle(spec, problem.guidance, run.particle_generator)
         parameters = list(run.particle.parameters())
-        run.particle_optimizer = torch.optim.AdamW(parameters, lr=spec["learning_rate"])
+        rate = spec["learning_rate"]
+        run.particle_optimizer = torch.optim.AdamW(parameters, lr=rate, fused=fused)
     return run
 
 
@@ -88,27 +93,26 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
 
     # camera -> render -> encode
     rendering, cameras, view = observe(step, run.scene, settings, guidance, prior, generator)
-    require_finite(rendering.rgb, "the render")
     x = guidance.encode(rendering.rgb)
     seen = Seen(guidance, conditions, cameras, view)
 
     # noise -> named predictions -> direction
     low, high = schedules.t_range(step, len(guidance.alphas_cumprod), **settings["timesteps"])
     t = schedules.sample_t(generator, low, high, batch)
-    noise = torch.randn(x.shape, generator=generator).to(x.device)
-    x_t = distill.diffused(x.detach(), noise, guidance.alphas_cumprod, t)
+    levels = t.to(x.device, non_blocking=True)
+    noise = torch.randn(x.shape, generator=generator).to(x.device, non_blocking=True)
+    x_t = distill.diffused(x.detach(), noise, guidance.alphas_cumprod, levels)
     row = problem.coefficients(step, t)
     names = wanted(row, conditions)
-    predictions = predict(names, seen, x_t, t, noise, particle=run.particle)
+    predictions = predict(names, seen, x_t, levels, noise, particle=run.particle)
     run.evaluations.update({name: batch for name in names if name != distill.NOISE})
     direction = distill.direction(row, predictions)
     if conditions.perp_neg is not None:
-        direction = direction + perp_neg_term(predictions, seen, x_t, t)
+        direction = direction + perp_neg_term(predictions, seen, x_t, levels)
         run.evaluations["view_neg"] += 2 * batch
-    require_finite(direction, "the direction")
 
     # w(t), gradient scale, regularisers -> one step of Adam
-    weight = WEIGHTS[settings["weight"]](guidance.alphas_cumprod, t)
+    weight = WEIGHTS[settings["weight"]](guidance.alphas_cumprod, levels)
     gradient = weight[:, None, None, None] * direction
     kind, window = settings["normalize"]["kind"], settings["normalize"]["steps"]
     gradient, run.scale = normalize.NORMALIZATIONS[kind](gradient, run.scale, steps=window)
@@ -118,9 +122,11 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     probing = step in probe_steps(settings["steps"], settings["trace"]["probes"])
     (surrogate + sum(losses.values())).backward(retain_graph=probing)
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    for parameter in parameters:
-        if parameter.grad is not None:
-            require_finite(parameter.grad, "a gradient")
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    require_finite(
+        [("the render", rendering.rgb), ("the direction", direction)]
+        + [("a gradient", found) for found in gradients]
+    )
     rows = traced(step, settings["trace"], predictions, direction, weight, losses, seen, x_t, t)
     if probing:
         rows += probe(step, x, seen, run.particle, parameters, problem.coefficients, problem.job)
@@ -141,16 +147,21 @@ def train_particle(run: Run, x: Tensor, seen: Seen) -> None:
     and noise at every step.
     """
     assert run.particle_optimizer is not None
-    generator = run.particle_generator
-    t = torch.randint(len(seen.guidance.alphas_cumprod), (len(x),), generator=generator)
-    noise = torch.randn(x.shape, generator=generator).to(x.device)
+    generator, steps = run.particle_generator, len(seen.guidance.alphas_cumprod)
+    t = torch.randint(steps, (len(x),), generator=generator).to(x.device, non_blocking=True)
+    noise = torch.randn(x.shape, generator=generator).to(x.device, non_blocking=True)
     run.particle_optimizer.zero_grad(set_to_none=True)
     run.particle.loss(x, t, noise, seen.conditions.text(seen.cameras), seen.view).backward()
     run.particle_optimizer.step()
     run.evaluations["particle_training"] += len(x)
 
 
-def require_finite(tensor: Tensor, what: str) -> None:
-    """Raises ScientificFailure naming `what` when it holds a NaN or an infinity."""
-    if not torch.isfinite(tensor).all():
-        raise ScientificFailure(f"{what} is not finite")
+def require_finite(named: Sequence[tuple[str, Tensor]]) -> None:
+    """Raises ScientificFailure naming the first of these that holds a NaN or an infinity.
+
+    The device is asked once for all of them: each answer waits until it has caught up.
+    """
+    finite = torch.stack([tensor.isfinite().all() for _, tensor in named]).tolist()
+    for (what, _), good in zip(named, finite, strict=True):
+        if not good:
+            raise ScientificFailure(f"{what} is not finite")

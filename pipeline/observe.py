@@ -31,7 +31,7 @@ def observe(
     cameras = draw_cameras(step, settings["cameras"], batch, generator)
     there = cameras.to(device)
     grey = draw_background(settings["background"], batch, generator)
-    grey = None if grey is None else grey.to(device)
+    grey = None if grey is None else grey.to(device, non_blocking=True)
     shading = draw_shading(step, settings["shading"], generator)
     rendering = scene.render(
         there,

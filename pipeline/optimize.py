@@ -75,6 +75,7 @@ def optimize(
             rows=trace.read(log, job.settings["steps"]),
             step_seconds=run.seconds,
             evaluations=dict(run.evaluations),
+            backends=run.backends,
         )
         record.write_run(out, job, origin, outcome)
         checkpoint.remove(folder)
@@ -97,6 +98,9 @@ def advance(
     start, state, remark = checkpoint.load_latest(folder, key)
     if state is not None:
         run.restore(state)
+        for part, names in run.backends.items():
+            if len(names) > 1:
+                say(job, f"{part} by {', then by '.join(names)}; their numbers differ by rounding")
     trace.truncate(log, start)
     say(job, remark or f"starting, {steps} steps")
     before, clock = run.seconds, time.perf_counter()

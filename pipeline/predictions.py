@@ -45,12 +45,13 @@ class Conditions:
         if self.perp_neg is not None:
             overhead = self.view_words["overhead"]
             shares = perp_neg_view_weights(azimuths, elevations, overhead=overhead).positive
-            return torch.tensordot(shares.to(self.by_view), self.by_view, dims=1)
+            there = shares.to(self.by_view, non_blocking=True)
+            return torch.tensordot(there, self.by_view, dims=1)
         words = [
             view_word(float(azimuth), float(elevation), **self.view_words)
             for azimuth, elevation in zip(azimuths, elevations, strict=True)
         ]
-        return self.by_view[[VIEW_WORDS.index(word) for word in words]]
+        return torch.stack([self.by_view[VIEW_WORDS.index(word)] for word in words])
 
     def named(self, name: str, cameras: Cameras) -> Float[Tensor, "b ..."]:
         """The condition behind a prediction's name, one row per camera."""
@@ -137,9 +138,9 @@ def perp_neg_term(
     text, reference = perp_neg.needed(conditions.perp_neg["reference"])
     overhead = conditions.view_words["overhead"]
     weights = perp_neg_view_weights(cameras.azimuth_deg, cameras.elevation_deg, overhead=overhead)
-    conds = conditions.by_view[weights.negative_index.T]  # (2, b, ...)
+    index = weights.negative_index.T.to(x_t.device, non_blocking=True)
+    conds = conditions.by_view[index]  # (2, b, ...)
     views = seen.guidance.eps(x_t, t, conds, seen.view).transpose(0, 1)  # (b, 2, c, h, w)
-    term = perp_neg.perp_neg(
-        predictions[text], predictions[reference], views, weights.weights.to(views)
-    )
+    strength = weights.weights.to(views, non_blocking=True)
+    term = perp_neg.perp_neg(predictions[text], predictions[reference], views, strength)
     return float(conditions.perp_neg["scale"]) * term

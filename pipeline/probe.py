@@ -68,8 +68,8 @@ def drawn_terms(
     """
     levels = torch.full((len(many.cameras),), t)
     noise = torch.randn(len(levels), *x.shape, generator=generator).to(x.device)
+    row, levels = coefficients(step, levels), levels.to(x.device)
     x_t = distill.diffused(x.expand_as(noise), noise, many.guidance.alphas_cumprod, levels)
-    row = coefficients(step, levels)
     names = list(dict.fromkeys([*wanted(row, many.conditions), distill.TEXT, distill.UNCOND]))
     predictions = predict(names, many, x_t, levels, noise, particle=particle)
     direction = distill.direction(row, predictions)

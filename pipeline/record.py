@@ -90,6 +90,18 @@ def peak_memory_mb() -> float:
     return round(peak / (1024.0 if sys.platform != "darwin" else 1024.0**2), 1)
 
 
+def peak_device_memory_mb(device: str) -> float | None:
+    """Most memory that tensors of this process took on its GPU so far, in MB (2^20 bytes).
+
+    None on a CPU, where `peak_memory_mb` holds it all.
+    """
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+
+
 def process_age() -> float | None:
     """Seconds since this process started, interpreter and imports included; None where unknown."""
     try:
@@ -173,7 +185,8 @@ class Origin:
 class Outcome:
     """What a run ended in: a scene, or a failure with the step at which it happened.
 
-    `failed_step` is None where the stage before had failed and no step was made.
+    `failed_step` is None where the stage before had failed and no step was made. `backends`: by
+    part, what served it (backends.py).
     """
 
     failure: str | None = None
@@ -182,6 +195,7 @@ class Outcome:
     rows: Sequence[Mapping[str, Any]] = ()
     step_seconds: float = 0.0
     evaluations: Mapping[str, int] = field(default_factory=dict)
+    backends: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write_run(out: Path, job: Job, origin: Origin, outcome: Outcome) -> None:
@@ -216,6 +230,8 @@ def write_run(out: Path, job: Job, origin: Origin, outcome: Outcome) -> None:
                 "rest": _rounded(age and max(0.0, age - (imports or 0.0) - steps)),
             },
             "peak_memory_mb": peak_memory_mb(),
+            "peak_device_memory_mb": peak_device_memory_mb(origin.device),
+            "backends": dict(outcome.backends),
             "evaluations": dict(outcome.evaluations),
             **origin.sources,
             "versions": versions(),

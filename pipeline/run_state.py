@@ -8,6 +8,7 @@ import torch
 
 from methods import normalize
 from pipeline.artifacts import digest
+from pipeline.backends import followed
 
 
 @dataclass
@@ -16,7 +17,8 @@ class Run:
 
     `generator` draws what every method draws alike: cameras, backgrounds, t and noise of the
     direction. All that only a particle draws comes from `particle_generator`, all that only a
-    prior draws (samples of an autoencoder's posterior) from `guidance_generator`.
+    prior draws (samples of an autoencoder's posterior) from `guidance_generator`. `backends`: by
+    part, all that served it, across resumptions.
     """
 
     scene: Any
@@ -29,6 +31,7 @@ class Run:
     scale: normalize.State = field(default_factory=normalize.initial_state)
     evaluations: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    backends: dict[str, list[str]] = field(default_factory=dict)
 
     def _parts(self) -> dict[str, Any]:
         parts = {"scene": self.scene, "optimizer": self.optimizer}
@@ -51,10 +54,11 @@ class Run:
             "scale": self.scale,
             "evaluations": dict(self.evaluations),
             "seconds": self.seconds,
+            "backends": self.backends,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """This run is where `state` was taken."""
+        """This run is where `state` was taken, and goes on with its own backends."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name, generator in self._generators().items():
@@ -62,6 +66,8 @@ class Run:
         self.scale = state["scale"]
         self.evaluations = Counter(state["evaluations"])
         self.seconds = state["seconds"]
+        # checkpoints of earlier versions do not say
+        self.backends = followed(state.get("backends", {}), self.backends)
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:

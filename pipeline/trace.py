@@ -56,11 +56,16 @@ def step_rows(
     direction: Float[Tensor, "b c h w"],
 ) -> list[Row]:
     """One row per term and view at this step."""
+    terms = {"direction": direction, **differences(predictions)}
+    present = {term: value for term, value in terms.items() if value is not None}
+    norms = [value.flatten(1).norm(dim=1).double() for value in present.values()]
+    weights, *found = torch.stack([weight.double(), *norms]).tolist()  # the device is asked once
+    known = dict(zip(present, found, strict=True))
     rows = []
-    for term, value in {"direction": direction, **differences(predictions)}.items():
-        norms = [None] * len(t) if value is None else value.flatten(1).norm(dim=1).tolist()
-        for view, norm in enumerate(norms):
-            weighted = None if norm is None else norm * float(weight[view])
+    for term in terms:
+        for view, weighting in enumerate(weights):
+            norm = known[term][view] if term in known else None
+            weighted = None if norm is None else norm * weighting
             rows.append(_row(step, int(t[view]), term, norm, weighted))
     return rows
 
@@ -72,8 +77,13 @@ def value_rows(step: int, t: Int[Tensor, " b"], term: str, values: Sequence[floa
 
 def loss_rows(step: int, losses: Mapping[str, Tensor]) -> list[Row]:
     """One row per regulariser, its weighted value as the norm."""
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    return [_row(step, None, f"loss/{name}", value, None) for name, value in values.items()]
+    if not losses:
+        return []
+    values = torch.stack([value.detach().double() for value in losses.values()]).tolist()
+    return [
+        _row(step, None, f"loss/{name}", value, None)
+        for name, value in zip(losses, values, strict=True)
+    ]
 
 
 def probe_rows(

@@ -361,6 +361,14 @@ def test_a_nan_is_a_recorded_result(tiny_job, run, monkeypatch, capsys, what):
     assert not (out / "checkpoint").exists()
 
 
+def test_of_several_that_are_not_finite_the_first_is_named():
+    good, bad = torch.ones(3), torch.tensor([1.0, float("-inf")])
+    distillation.require_finite([("the render", good), ("a gradient", good)])
+    named = [("the render", good), ("the direction", bad), ("a gradient", bad)]
+    with pytest.raises(distillation.ScientificFailure, match=r"^the direction is not finite$"):
+        distillation.require_finite(named)
+
+
 def _limited(limit: int, work: Callable[[], int]) -> int:
     """`work` while no file may grow beyond `limit` bytes: it fails as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

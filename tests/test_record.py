@@ -1,9 +1,10 @@
-"""What a run says of its sources."""
+"""What a run says of its sources and of the memory it took."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline import record
 
@@ -45,3 +46,11 @@ def test_outside_a_checkout_nothing_is_claimed(
 ) -> None:
     monkeypatch.setattr(record, "ROOT", tmp_path)
     assert record.source_state() == {"commit": None, "dirty": None}
+
+
+def test_memory_of_a_device_is_its_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert record.peak_device_memory_mb("cpu") is None
+    peaks = {"cuda": 3 * 2**19, "cuda:1": 2**30}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.__getitem__)
+    assert record.peak_device_memory_mb("cuda") == 1.5
+    assert record.peak_device_memory_mb("cuda:1") == 1024.0

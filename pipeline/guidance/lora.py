@@ -105,7 +105,8 @@ class LoraParticle:
         a, sigma = self._denoiser.scales(t)
         x0 = x0.detach()
         kept = torch.rand(len(x0), generator=self._generator) >= CAMERA_DROPOUT
-        with self._working(view.c2w * kept[:, None, None].to(view.c2w)):
+        kept = kept[:, None, None].to(view.c2w, non_blocking=True)
+        with self._working(view.c2w * kept):
             predicted = self._denoiser.predicted(a * x0 + sigma * noise, t, cond[None], view)[0]
         return (predicted - self._denoiser.target(x0, t, noise)).square().mean()
 

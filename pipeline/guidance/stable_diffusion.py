@@ -58,7 +58,7 @@ class LatentPrior:
         posterior = self.vae.encode(image.to(self.denoiser.dtype)).latent_dist
         z = posterior.mode().float()
         if self.generator is not None:
-            noise = torch.randn(z.shape, generator=self.generator).to(z)
+            noise = torch.randn(z.shape, generator=self.generator).to(z, non_blocking=True)
             z = z + posterior.std.float() * noise
         return float(self.vae.config.scaling_factor) * z  # type: ignore[no-any-return]
 

@@ -10,6 +10,7 @@ from the other three gives a triangle, two and two give a quadrangle, cut into t
 run counter-clockwise seen from outside.
 """
 
+import functools
 import itertools
 
 import torch
@@ -61,6 +62,12 @@ TRIANGLES = torch.tensor(
 )
 
 
+@functools.cache
+def _tables(device: torch.device) -> tuple[Int[Tensor, "6 2"], Int[Tensor, "16 2 3"]]:
+    """EDGES and TRIANGLES there."""
+    return torch.tensor(EDGES, device=device), TRIANGLES.to(device)
+
+
 def marching_tetrahedra(
     vertices: Float[Tensor, "v 3"], sdf: Float[Tensor, " v"], tets: Int[Tensor, "t 4"]
 ) -> tuple[Float[Tensor, "p 3"], Int[Tensor, "f 3"]]:
@@ -72,7 +79,7 @@ def marching_tetrahedra(
     """
     tets = tets.long()
     inside = (sdf < 0)[tets]
-    edges = torch.tensor(EDGES, device=tets.device)
+    edges, triangles = _tables(tets.device)
     ends = tets[:, edges].sort(-1).values  # (t, 6, 2)
     crossed = inside[:, edges[:, 0]] != inside[:, edges[:, 1]]
     keys, number = torch.unique(
@@ -81,7 +88,7 @@ def marching_tetrahedra(
     point = torch.full_like(ends[..., 0], -1)
     point[crossed] = number
     pattern = (inside * (1 << torch.arange(4, device=tets.device))).sum(1)
-    table = TRIANGLES.to(tets.device)[pattern]  # (t, 2, 3)
+    table = triangles[pattern]  # (t, 2, 3)
     faces = point.gather(1, table.clamp_min(0).flatten(1)).view(-1, 3)
     faces = faces[(table.view(-1, 3) >= 0).all(1)]
     return _crossings(vertices, sdf, keys // len(sdf), keys % len(sdf)), faces
@@ -136,8 +143,10 @@ class DeformableGrid(nn.Module):
 
     def surface(self) -> tuple[Float[Tensor, "p 3"], Int[Tensor, "f 3"]]:
         """Points and faces. Raises SceneFailure where there is no surface, or a NaN."""
-        for name, value in self.named_parameters():
-            if not bool(value.isfinite().all()):
+        named = dict(self.named_parameters())
+        finite = torch.stack([value.isfinite().all() for value in named.values()]).tolist()
+        for name, good in zip(named, finite, strict=True):
+            if not good:
                 raise SceneFailure(f"the mesh's {name} is not finite")
         values = self.values()
         inside = values.detach() < 0

@@ -26,9 +26,9 @@ from pipeline.scenes.occupancy import Occupancy, OccupancySettings
 from pipeline.scenes.regularizers import Schedule
 from pipeline.scenes.shading import SHADINGS, length, unit
 
-# Without gradients rays are rendered in groups of about this many candidate samples, small enough
-# for the temporaries to stay in the cache.
-CANDIDATES_PER_CHUNK = 1 << 16
+# Without gradients rays are rendered in groups of about this many candidate samples: on a CPU small
+# enough for the temporaries to stay in the cache, on a GPU large enough to keep it busy.
+CANDIDATES_PER_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 21}
 # Without gradients samples of a smaller weight are left out of colours and normals: with at most
 # a few hundred on a ray the error stays below one step of an 8-bit image.
 VISIBLE_WEIGHT = 1e-5
@@ -155,10 +155,12 @@ class Nerf(nn.Module):
         )
         jitter = torch.full_like(origins[0], 0.5)
         if generator is not None:
-            jitter = torch.rand(len(jitter), generator=generator).to(jitter.device)
+            drawn = torch.rand(len(jitter), generator=generator)
+            jitter = drawn.to(jitter.device, non_blocking=True)
         chunk = origins.shape[1]
         if not torch.is_grad_enabled():
-            chunk = max(CANDIDATES_PER_CHUNK // self.settings.samples, 1)
+            candidates = CANDIDATES_PER_CHUNK[origins.device.type]
+            chunk = max(candidates // self.settings.samples, 1)
         parts = [
             self._ray_totals(o, d, j, shading, normals or self._needs_normals(shading))
             for o, d, j in zip(
