@@ -119,3 +119,12 @@ def test_extensions_built_by_hand_are_pinned_by_commit() -> None:
     addresses = re.findall(r'git\+https://[^"]+', text)
     assert len(addresses) == 2
     assert all(re.search(r"@[0-9a-f]{40}(#|$)", address) for address in addresses)
+
+
+@pytest.mark.parametrize("module", ["scenes/hashgrid_cuda.py", "raster/cuda.py"])
+def test_a_missing_extension_is_asked_for_as_the_environment_has_it(module: str) -> None:
+    """The same repository and commit, perhaps a shorter hash."""
+    asked = (ROOT / "pipeline" / module).read_text(encoding="utf-8")
+    (repository, commit), *_ = re.findall(r"git\+(https://[^@]+)@([0-9a-f]{7,40})", asked)
+    environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert f"git+{repository}@{commit}" in environment

@@ -4,6 +4,7 @@ import copy
 import json
 import sys
 import threading
+import types
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ import tiny_models as tiny
 import torch
 
 from pipeline.artifacts import ArtifactError
-from pipeline.guidance import embeddings
+from pipeline.guidance import embeddings, pretrained
 from pipeline.guidance.captions import VocabularyError
 from pipeline.guidance.embeddings import texts_of
 from pipeline.guidance.load import load_guidance
@@ -84,6 +85,75 @@ def test_another_encoder_or_precision_is_another_entry(folders, tmp_path):
     assert half.dtype == torch.float32
 
 
+class Recorded:
+    """T5 as transformers loads it; what it was asked for beyond the plain dtype is kept."""
+
+    def __init__(self, network):
+        self.network, self.asked = network, []
+
+    def from_pretrained(self, folder, *, quantization_config=None, device_map=None, **options):
+        self.asked.append((quantization_config, device_map))
+        return self.network.from_pretrained(folder, **options)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    from transformers import T5EncoderModel
+
+    found, class_of = Recorded(T5EncoderModel), pretrained._class
+    monkeypatch.setattr(
+        pretrained, "_class", lambda kind: found if kind == "T5EncoderModel" else class_of(kind)
+    )
+    return found
+
+
+def test_eight_bits_are_asked_of_transformers(folders, recorded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    side(folders["t5"], text_encoder_bits=None).embed(["a red car"])
+    side(folders["t5"], text_encoder_bits=8).embed(["a red car"])
+    assert recorded.asked[0] == (None, None)
+    config, place = recorded.asked[1]
+    assert config.load_in_8bit
+    assert not config.load_in_4bit
+    assert place == {"": "cpu"}
+
+
+def test_eight_bits_without_the_package_name_the_line_that_installs_it(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ArtifactError, match=r"needs the package bitsandbytes: pip install .*null"):
+        side(folders["t5"], text_encoder_bits=8).embed(["a red car"])
+    with pytest.raises(ArtifactError, match="text_encoder_bits 4 is neither 8 nor null"):
+        side(folders["t5"], text_encoder_bits=4)
+
+
+def test_a_row_of_another_precision_is_never_taken(folders, tmp_path, recorded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    side(folders["t5"], tmp_path).embed(["a red car"])
+    fewer = side(folders["t5"], tmp_path, text_encoder_bits=8)
+    assert fewer.stored(["a red car"]) == {}
+    fewer.embed(["a red car"])
+    assert len(recorded.asked) == len(list(tmp_path.iterdir())) == 2
+    assert load_guidance(
+        tiny.spec("deepfloyd", folders["t5"], text_encoder_bits=8),
+        bank=None,
+        prompt="",
+        device="cpu",
+        text_cache=tmp_path,
+    ).texts.stored(["a red car"])
+
+
+@pytest.mark.requires_cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_an_encoder_in_eight_bits_says_nearly_the_same(folders):
+    pytest.importorskip("bitsandbytes")
+    rows = []
+    for bits in (None, 8):
+        spec = tiny.spec("deepfloyd", folders["t5"], dtype="fp16", text_encoder_bits=bits)
+        rows.append(texts_of(spec, cache=None, device="cuda").embed(TEXTS))
+    assert not torch.equal(*rows)
+    torch.testing.assert_close(*rows, rtol=0, atol=0.1)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "of another text", "of another format"])
 def test_a_broken_entry_is_computed_again_and_that_is_said(folders, tmp_path, capsys, damage):
     texts = side(folders["clip"], tmp_path)
@@ -104,7 +174,7 @@ def test_writers_at_the_same_time_leave_whole_files(folders, tmp_path, monkeypat
     expected = side(folders["clip"]).embed(TEXTS)
     # one network for all, as transformers cannot load in two threads at once; a tokenizer for each,
     # as its padding is a state of it
-    encoder = embeddings._load(texts.source, texts.dtype, texts.device)
+    encoder = embeddings._load(texts.source, texts.dtype, texts.device, texts.bits)
     own = [replace(encoder, tokenizer=copy.deepcopy(encoder.tokenizer)) for _ in range(4)]
     monkeypatch.setattr(embeddings, "_load", lambda *_: own.pop())
     found = []

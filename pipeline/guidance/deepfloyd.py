@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.guidance import denoiser
 from pipeline.guidance.denoiser import Denoiser
-from pipeline.guidance.embeddings import Texts
+from pipeline.guidance.embeddings import Texts, bits_of
 from pipeline.guidance.interface import View
 from pipeline.guidance.pretrained import dtype_of, identity, resolve
 
@@ -56,11 +56,13 @@ class PixelPrior:
 
 
 def load(settings: Mapping[str, Any], *, device: str, cache: Path | None) -> PixelPrior:
-    """The prior of a preset's `path` or `hub`, in its `dtype`. Raises ArtifactError."""
+    """The prior of a preset's `path` or `hub`, in its `dtype`, its text encoder in
+    `text_encoder_bits`. Raises ArtifactError.
+    """
     dtype = dtype_of(settings["dtype"])
     source = resolve(settings, PARTS)
     network = denoiser.load(source, channels=CHANNELS, dtype=dtype, device=device, controls=None)
-    texts = Texts(source, dtype, device, cache)
+    texts = Texts(source, dtype, device, cache, bits_of(settings))
     return PixelPrior(network, texts, {source.name: identity(source, PARTS)})
 
 

@@ -46,12 +46,16 @@ LISTED = 200  # words; a larger vocabulary is not printed in an error
 
 @dataclass(frozen=True)
 class Texts:
-    """The text side of a model; it is in memory only while `embed` works. `cache` may be None."""
+    """The text side of a model; it is in memory only while `embed` works. `cache` may be None.
+
+    bits: of the encoder's weights, 8, or None for the dtype's.
+    """
 
     source: Source
     dtype: torch.dtype
     device: str
     cache: Path | None
+    bits: int | None = None
 
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "n L d"]:
         """The last hidden states of the padded texts, float32; the null text is the empty string.
@@ -85,7 +89,7 @@ class Texts:
     @torch.no_grad()
     def computed(self, texts: Sequence[str]) -> dict[str, Float[Tensor, "L d"]]:
         """All of the texts, put into the cache as well; none of them when one is refused."""
-        encoder = _load(with_parts(self.source, PARTS), self.dtype, self.device)
+        encoder = _load(with_parts(self.source, PARTS), self.dtype, self.device, self.bits)
         tokens = {text: encoder.tokens(text) for text in texts}
         files, rows = self._files(texts), {}
         for text, fields in tokens.items():
@@ -99,6 +103,7 @@ class Texts:
         if self.cache is None:
             return {}
         model = [identity(self.source, PARTS), str(self.dtype)]
+        model += [] if self.bits is None else [f"{self.bits} bits"]
         return {text: self.cache / f"{digest([*model, text])}.safetensors" for text in texts}
 
 
@@ -149,12 +154,19 @@ class _Encoder:
         return f"; its words: {', '.join(words)}"
 
 
-def _load(source: Source, dtype: torch.dtype, device: str) -> _Encoder:
+def _load(source: Source, dtype: torch.dtype, device: str, bits: int | None) -> _Encoder:
     """T5 is told which tokens are padding, CLIP is not: as DeepFloyd-IF and Stable Diffusion."""
     ensure_torchvision()
     from transformers import AutoTokenizer
 
-    network = load_module(source, "text_encoder", TRANSFORMERS, dtype=dtype, device=device)
+    network = load_module(
+        source,
+        "text_encoder",
+        TRANSFORMERS,
+        dtype=dtype,
+        device=device,
+        quantization=None if bits is None else _eight_bits(),
+    )
     folder = source.path / "tokenizer"
     if (folder / "spiece.model").exists() and not (folder / "tokenizer.json").exists():
         _require_sentencepiece(folder)
@@ -173,6 +185,20 @@ def _load(source: Source, dtype: torch.dtype, device: str) -> _Encoder:
     )
 
 
+def _eight_bits() -> Any:
+    """What transformers is told to load a network in 8 bits. Raises ArtifactError."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ArtifactError(
+            "text_encoder_bits: 8 needs the package bitsandbytes: pip install -c constraints.txt "
+            f"-e '.[bitsandbytes]'; null loads the encoder without it ({error})"
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True)
+
+
 def _require_sentencepiece(folder: Path) -> None:
     """Without these packages transformers asks for a third one, which does not help."""
     try:
@@ -189,7 +215,16 @@ def texts_of(spec: Mapping[str, Any], *, cache: Path | None, device: str) -> Tex
     """The text side of the prior that a preset describes. Raises ArtifactError."""
     if "dtype" not in spec:
         raise ArtifactError(f"prior {spec.get('name', '')!r} has no text encoder")
-    return Texts(resolve(spec, ["tokenizer"]), dtype_of(spec["dtype"]), device, cache)
+    source, dtype = resolve(spec, ["tokenizer"]), dtype_of(spec["dtype"])
+    return Texts(source, dtype, device, cache, bits_of(spec))
+
+
+def bits_of(spec: Mapping[str, Any]) -> int | None:
+    """Of the text encoder's weights: 8, or None for the dtype's. Raises ArtifactError."""
+    bits = spec.get("text_encoder_bits")
+    if bits not in (None, 8):
+        raise ArtifactError(f"text_encoder_bits {bits!r} is neither 8 nor null")
+    return bits
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

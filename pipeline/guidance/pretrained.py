@@ -88,10 +88,17 @@ def identity(source: Source, parts: Sequence[str]) -> str:
 
 
 def load_module(
-    source: Source, part: str, kinds: Sequence[str], *, dtype: torch.dtype, device: str
+    source: Source,
+    part: str,
+    kinds: Sequence[str],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    quantization: Any = None,
 ) -> Any:
     """The network in the sub-folder `part`, frozen, in evaluation mode; its class is in `kinds`.
 
+    quantization: transformers' configuration of fewer bits than the dtype's, for its own classes.
     Raises ArtifactError naming the file for a missing or corrupt one, for a configuration of
     another class and for one that does not fit the weights: nothing is initialised at random.
     """
@@ -107,7 +114,10 @@ def load_module(
             f"{weights[0]}: dry, random weights in a real shape, and no result comes of them: name "
             "another `path`, or `hub` (`python -m benchmarks.full_size` measures with these)"
         )
-    options = {"use_safetensors": True, "variant": source.variant, "local_files_only": True}
+    options: dict[str, Any] = {"use_safetensors": True, "variant": source.variant}
+    options["local_files_only"] = True
+    if quantization is not None:  # done where the weights are to be, while they are read
+        options |= {"quantization_config": quantization, "device_map": {"": device}}
     try:
         with torch.random.fork_rng(devices=[]):  # the libraries initialise what they then load
             module, report = _class(kind).from_pretrained(
