@@ -15,6 +15,8 @@ export MKL_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 MATCHED := sds csd csd_neg vsd
 FAST := -m "not slow and not requires_cuda"
+# A file's tests stay together: they share what their fixtures made.
+SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4 --dist loadfile
 
 .PHONY: help mini mini-texture try figures fig2 fig5 literature heldout toy81 learned smoke regression baseline test \
 	test-slow lint format coverage bench toyworld pictures tables clean clean-checkpoints
@@ -90,7 +92,7 @@ baseline: $(STAMP) ## write the smoke preset's baseline anew; commit it with the
 	@$(SNAKEMAKE) baseline --quiet rules --config preset=smoke
 
 test: $(STAMP) ## all tests but the slow ones (<= 10 minutes)
-	@$(BIN)/python -m pytest $(FAST)
+	@$(BIN)/python -m pytest $(FAST) $(SIDE_BY_SIDE)
 
 test-slow: $(STAMP) ## kill -9 of whole workflows, long faults
 	@$(BIN)/python -m pytest -m slow
