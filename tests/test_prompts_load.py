@@ -1,6 +1,7 @@
 import hashlib
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ SIZES = {
     "dreamfusion415": 415,
     "dreamfusion81": 81,
     "objaverse20": 20,
+    "toy18": 18,
     "toy6": 6,
     "toy81": 81,
     "toy_blobs": 9,
@@ -84,6 +86,13 @@ def test_objaverse_prompts_have_distinct_uids_and_the_other_sets_none():
     assert all(
         p.uid is None for name in set(SIZES) - {"objaverse20"} for p in load_set(name).prompts
     )
+
+
+def test_toy18_has_each_shape_and_each_colour_twice():
+    words = [text.split() for text in texts("toy18")]
+    assert set(texts("toy18")) <= set(texts("toy81"))
+    for position in (1, 2):
+        assert sorted(Counter(word[position] for word in words).values()) == [2] * 9
 
 
 def test_toy81_is_the_grid_of_shapes_and_colours():
