@@ -5,77 +5,34 @@ import tiny_models as tiny
 import torch
 from diffusers import (
     AutoencoderKL,
-    ControlNetModel,
-    DDIMScheduler,
     DDPMScheduler,
     IFPipeline,
-    MultiControlNetModel,
-    StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
-    UNet2DConditionModel,
+)
+from learned_priors import (
+    CLOSE,
+    SIZE,
+    T,
+    case,
+    controlled,
+    ddim,
+    folders_of,
+    one_step,
+    prior_of,
+    rand,
+    randn,
+    texts_of,
+    unet_of,
+    view_of,
 )
 
 from pipeline.artifacts import ArtifactError
-from pipeline.guidance.interface import View
-from pipeline.guidance.load import load_guidance, models
-
-SIZE = tiny.PIXELS
-T = torch.tensor([40, 930])
-# The libraries place weights elsewhere in memory than we do; sums then round differently.
-CLOSE = {"rtol": 1e-4, "atol": 2e-5}
+from pipeline.guidance.load import models
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    found = {
-        "pixel v": tiny.pixel_folder(folder / "pixel_v", prediction="v_prediction"),
-        "pixel eps": tiny.pixel_folder(folder / "pixel_eps", prediction="epsilon"),
-        "deepfloyd": tiny.deepfloyd_folder(folder / "if"),
-        "latent v": tiny.latent_folder(folder / "latent_v", prediction="v_prediction"),
-        "latent eps": tiny.latent_folder(folder / "latent_eps", prediction="epsilon"),
-    }
-    for number, kind in enumerate(("depth", "canny")):
-        found[kind] = tiny.control_folder(folder / kind, found["latent eps"], seed=number)
-    return found
-
-
-def prior_of(folders, name, **changes):
-    kind = "stable_diffusion" if name.startswith("latent") else "deepfloyd"
-    spec = tiny.spec(kind, folders[name]) | changes
-    return load_guidance(spec, bank=None, prompt="", device="cpu")
-
-
-def controlled(folders, *weights, **changes):
-    pairs = zip(("depth", "canny"), weights, strict=False)
-    nets = [tiny.control_spec(folders[kind], kind, weight) for kind, weight in pairs]
-    return prior_of(folders, "latent eps", controlnets=nets, **changes)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def rand(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def view_of(count=2, **changes):
-    control = {
-        kind: rand(count, 3, SIZE, SIZE, seed=n) for n, kind in enumerate(("depth", "canny"))
-    }
-    return View(torch.zeros(count, 3), torch.eye(4).repeat(count, 1, 1), control, **changes)
-
-
-def unet_of(folder):
-    return UNet2DConditionModel.from_pretrained(folder / "unet").eval()
-
-
-def case(prior):
-    """x_t of two images and two conditions."""
-    x0 = prior.encode(rand(2, 3, SIZE, SIZE))
-    rows = prior.embed(["a red car", ""])
-    return x0 + randn(*x0.shape), rows[:, None].expand(-1, 2, -1, -1)
+    return folders_of(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("name", ["pixel v", "latent v"])
@@ -110,23 +67,6 @@ def test_the_schedule_is_the_folders(folders):
         assert torch.equal(prior_of(folders, name).alphas_cumprod, expected)
 
 
-def one_step(scheduler, prior, x_t, text, scale):
-    """The pipeline's guided step from pure noise to its last image, from this prior's epsilon."""
-    scheduler.set_timesteps(1)
-    t = scheduler.timesteps
-    rows = prior.embed([text, ""])[:, None]
-    eps = prior.eps(x_t, t, rows, view_of(1))
-    guided = eps[1] + scale * (eps[0] - eps[1])
-    abar = prior.alphas_cumprod[t]
-    return (x_t - (1.0 - abar).sqrt() * guided) / abar.sqrt()
-
-
-def ddim(folder):
-    config = DDPMScheduler.from_pretrained(folder / "scheduler").config
-    changes = {"timestep_spacing": "trailing", "set_alpha_to_one": True, "variance_type": None}
-    return DDIMScheduler.from_config({**config, **changes, "thresholding": False})
-
-
 @pytest.mark.parametrize("name", ["latent eps", "latent v"])
 def test_one_ddim_step_is_that_of_the_stable_diffusion_pipeline(folders, name):
     prior, scheduler = prior_of(folders, name), ddim(folders[name])
@@ -134,7 +74,7 @@ def test_one_ddim_step_is_that_of_the_stable_diffusion_pipeline(folders, name):
         vae=AutoencoderKL.from_pretrained(folders[name] / "vae"),
         unet=unet_of(folders[name]),
         scheduler=scheduler,
-        **_texts(folders[name]),
+        **texts_of(folders[name]),
         **{"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
     )
     pipe.set_progress_bar_config(disable=True)
@@ -158,7 +98,7 @@ def test_one_ddim_step_is_that_of_the_deepfloyd_pipeline(folders):
     pipe = IFPipeline(
         unet=unet_of(folder),
         scheduler=scheduler,
-        **_texts(folder),
+        **texts_of(folder),
         **{"safety_checker": None, "feature_extractor": None, "watermarker": None},
         requires_safety_checker=False,
     )
@@ -179,16 +119,6 @@ def test_one_ddim_step_is_that_of_the_deepfloyd_pipeline(folders):
     found = one_step(scheduler, prior, x_t, "a red car", 7.0)
     assert float(expected.abs().max()) > 1.0
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
-
-
-def _texts(folder):
-    from transformers import AutoTokenizer, CLIPTextModel, T5EncoderModel
-
-    kind = T5EncoderModel if "if" in folder.name else CLIPTextModel
-    return {
-        "text_encoder": kind.from_pretrained(folder / "text_encoder"),
-        "tokenizer": AutoTokenizer.from_pretrained(folder / "tokenizer"),
-    }
 
 
 def test_latents_and_their_gradient_are_the_autoencoders(folders):
@@ -232,115 +162,6 @@ def test_pixels_are_scaled_and_shrunk_with_gradient(folders):
     assert bool((rgb.grad > 0).all())  # nobody is skipped, as with plain bilinear sampling
     same = rand(1, 3, SIZE, SIZE)
     assert torch.equal(prior.encode(same), 2.0 * same - 1.0)
-
-
-def test_residuals_are_summed_as_diffusers_sums_them(folders):
-    prior = controlled(folders, 0.5, 0.3)
-    view = view_of()
-    x_t, conds = case(prior)
-    nets = [ControlNetModel.from_pretrained(folders[kind]) for kind in ("depth", "canny")]
-    with torch.no_grad():
-        down, middle = MultiControlNetModel(nets)(
-            x_t,
-            T,
-            conds[0],
-            [view.control["depth"], view.control["canny"]],
-            [0.5, 0.3],
-            return_dict=False,
-        )
-        expected = unet_of(folders["latent eps"])(
-            x_t,
-            T,
-            conds[0],
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-        ).sample
-    found = prior.eps(x_t, T, conds, view)
-    torch.testing.assert_close(found[0], expected, **CLOSE)
-    assert (
-        float((found - prior_of(folders, "latent eps").eps(x_t, T, conds, view)).abs().max()) > 0.01
-    )
-
-
-def test_one_ddim_step_is_that_of_the_controlnet_pipeline(folders):
-    folder = folders["latent eps"]
-    prior, scheduler = controlled(folders, 0.5, 0.3), ddim(folder)
-    pipe = StableDiffusionControlNetPipeline(
-        vae=AutoencoderKL.from_pretrained(folder / "vae"),
-        unet=unet_of(folder),
-        controlnet=[ControlNetModel.from_pretrained(folders[k]) for k in ("depth", "canny")],
-        scheduler=scheduler,
-        **_texts(folder),
-        **{"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
-    )
-    pipe.set_progress_bar_config(disable=True)
-    x_t, view = randn(1, 4, tiny.LATENT, tiny.LATENT), view_of(1)
-    expected = pipe(
-        "a red car",
-        image=[view.control["depth"], view.control["canny"]],
-        num_inference_steps=1,
-        guidance_scale=7.5,
-        controlnet_conditioning_scale=[0.5, 0.3],
-        latents=x_t,
-        output_type="latent",
-    ).images
-    found = one_step(scheduler, prior, x_t, "a red car", 7.5)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
-
-
-def test_weights_jump_at_their_step(folders):
-    prior = controlled(folders, [0.5, 0.2, 1000])
-    x_t, conds = case(prior)
-    for step, weight in ((0, 0.5), (999, 0.5), (1000, 0.2), (20000, 0.2)):
-        expected = controlled(folders, weight).eps(x_t, T, conds, view_of())
-        found = prior.eps(x_t, T, conds, view_of(step=step))
-        assert torch.equal(found, expected), step
-
-
-def test_control_on_text_leaves_the_other_conditions_alone(folders):
-    prior = controlled(folders, 0.5, 0.5, control_on="text")
-    everywhere = controlled(folders, 0.5, 0.5)
-    nowhere = prior_of(folders, "latent eps")
-    x_t, conds = case(prior)
-    found = prior.eps(x_t, T, conds, view_of(prompted=(True, False)))
-    torch.testing.assert_close(found[0], everywhere.eps(x_t, T, conds, view_of())[0], **CLOSE)
-    torch.testing.assert_close(found[1], nowhere.eps(x_t, T, conds, view_of())[1], **CLOSE)
-    turned = prior.eps(x_t, T, conds, view_of(prompted=(False, False)))
-    torch.testing.assert_close(turned, nowhere.eps(x_t, T, conds, view_of()), **CLOSE)
-    with pytest.raises(ValueError, match=r"3 marks .* for 2 conditions"):
-        prior.eps(x_t, T, conds, view_of(prompted=(True, False, False)))
-
-
-def test_pictures_must_be_there_at_the_networks_size(folders):
-    prior = controlled(folders, 0.5)
-    x_t, conds = case(prior)
-    plain = View(torch.zeros(2, 3), torch.eye(4).repeat(2, 1, 1))
-    with pytest.raises(ValueError, match="'depth'; given are: none"):
-        prior.eps(x_t, T, conds, plain)
-    small = View(plain.background, plain.c2w, {"depth": rand(2, 3, 8, 8)})
-    with pytest.raises(ValueError, match=r"\(3, 8, 8\), its ControlNet needs \(3, 16, 16\)"):
-        prior.eps(x_t, T, conds, small)
-
-
-def test_a_picture_of_one_channel_stands_for_three(folders):
-    prior = controlled(folders, 0.5)
-    x_t, conds = case(prior)
-    grey, view = rand(2, 1, SIZE, SIZE), view_of()
-    one, three = (
-        prior.eps(
-            x_t, T, conds, View(view.background, view.c2w, {"depth": grey.repeat(1, n, 1, 1)})
-        )
-        for n in (1, 3)
-    )
-    assert torch.equal(one, three)
-
-
-def test_a_controlnet_of_another_model_is_refused(folders, tmp_path):
-    other = tiny.tiny_unet(4, 4, tiny.LATENT, cross_attention_dim=24)
-    ControlNetModel.from_unet(other).save_pretrained(tmp_path)
-    spec = tiny.control_spec(tmp_path, "depth", 0.5)
-    with pytest.raises(ArtifactError, match=r"config.json: cross_attention_dim is 24.* 16"):
-        prior_of(folders, "latent eps", controlnets=[spec])
 
 
 @pytest.mark.parametrize(

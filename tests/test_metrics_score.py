@@ -4,90 +4,21 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
-from metrics_world import run_folder, straight, tiny_clip, truth_folder
+from scored_runs import PROMPTS, STRICT, Bench, filled, own_prompts, values
 
-from metrics import candidates, embed, embeddings, protocol, runs, score
-from pipeline.artifacts import ArtifactError, read_table
-
-PROMPTS = ["a red tower", "a blue tower", "a red slab", "a red car"]
-STRICT = ["front", "side", "back"]
+from metrics import embed, embeddings, protocol, runs, score
+from pipeline.artifacts import read_table
 
 
 @pytest.fixture(autouse=True)
 def prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prompt sets of the test's own objects; the last is unknown to its world."""
-
-    def plain(name: str) -> list[str]:
-        return {"ours": PROMPTS, "lumps": ["a red blob"]}[name]
-
-    monkeypatch.setattr(candidates, "plain", plain)
-    monkeypatch.setattr(candidates, "with_front", lambda name: frozenset(["a red car"]))
+    own_prompts(monkeypatch)
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> str:
-    return f"local-dir:{tiny_clip(tmp_path / 'clip')}"
-
-
-class Bench:
-    """A folder of runs with what both programs need to score them."""
-
-    def __init__(self, root: Path, model: str) -> None:
-        self.root, self.model = root, model
-        self.truth = truth_folder(root / "truth", directional=("tower",))
-        self.folders: list[Path] = []
-
-    def add(self, column: str, prompt: str, views: np.ndarray | None, seed: int = 0) -> Path:
-        folder = run_folder(
-            self.root / "runs", column=column, prompt=prompt, views=views, seed=seed
-        )
-        self.folders.append(folder)
-        return folder
-
-    def options(self) -> list[str]:
-        """What both programs are told."""
-        return [
-            *("--model", self.model, "--candidates", "ours", "--strict-views", *STRICT),
-            *("--strict-extra", "lumps", "--texts", str(self.root / "texts.npz")),
-        ]
-
-    def embed(self, backgrounds: tuple[str, ...] = ("grey", "white")) -> None:
-        embed.main(
-            [*self.options(), "--backgrounds", *backgrounds, "--runs", *map(str, self.folders)]
-        )
-
-    def score(self, *extra: str, out: str = "tables", truth: bool = True) -> Path:
-        folder = self.root / out
-        known = ["--truth", str(self.truth)] if truth else []
-        ours = [*self.options(), *known, *extra, "--out", str(folder)]
-        score.main([*ours, "--runs", *map(str, self.folders)])
-        return folder
-
-
-@pytest.fixture
-def bench(tmp_path: Path, model: str) -> Bench:
-    """Two columns: one makes true objects, one a wrong colour, a wrong shape, a failure."""
-    bench = Bench(tmp_path, model)
-    for prompt in PROMPTS[:3]:
-        _, colour, shape = prompt.split()
-        bench.add("good", prompt, straight(shape, colour))
-    bench.add("good", "a red car", straight("slab", "red"))
-    bench.add("bad", "a red tower", straight("tower", "blue")[[2, 3, 0, 1]])
-    bench.add("bad", "a blue tower", straight("slab", "blue"))
-    bench.add("bad", "a red slab", None)
-    bench.add("bad", "a red car", straight("tower", "red"))
-    bench.embed()
-    return bench
-
-
-def values(frame: pandas.DataFrame, column: str, prompt: str, metric: str) -> dict[str, float]:
-    from prompts.load import prompt_id
-
-    chosen = frame[(frame["column"] == column) & (frame["metric"] == metric)]
-    chosen = chosen[chosen["prompt_id"] == prompt_id(prompt)]
-    return dict(zip(chosen["view"], chosen["value"], strict=True))
+def bench(tmp_path: Path) -> Bench:
+    return filled(tmp_path)
 
 
 def test_true_objects_are_told_from_wrong_ones(bench: Bench) -> None:
@@ -249,67 +180,8 @@ def test_embeddings_are_repeatable_and_know_their_pictures(bench: Bench) -> None
     assert path.read_bytes() == before
 
 
-def test_a_missing_run_is_named(bench: Bench) -> None:
-    bench.folders += [bench.root / "nowhere", bench.root / "never"]
-    with pytest.raises(ArtifactError, match=r"2 of 10 runs .*nowhere.*never"):
-        bench.score()
-
-
-def test_a_copied_run_is_refused(bench: Bench) -> None:
-    copy = bench.root / "copy"
-    copy.mkdir()
-    (copy / "run.json").write_text((bench.folders[0] / "run.json").read_text())
-    bench.folders.append(copy)
-    with pytest.raises(ArtifactError, match="both say they are"):
-        bench.score()
-
-
-def test_pictures_rendered_since_are_refused(bench: Bench) -> None:
-    bench.add("good", "a red tower", straight("slab", "red"))
-    bench.folders.pop()
-    with pytest.raises(ArtifactError, match=r"front.png was rendered since; embed again"):
-        bench.score()
-
-
-def test_embeddings_of_another_model_are_refused(bench: Bench, tmp_path: Path) -> None:
-    kept, bench.folders = bench.folders, bench.folders[1:]
-    bench.model = f"local-dir:{tiny_clip(tmp_path / 'other', seed=1)}"
-    bench.embed()
-    bench.folders = kept
-    with pytest.raises(ArtifactError, match="made by another model than the captions"):
-        bench.score()
-    bench.model = "local-dir:elsewhere"
-    with pytest.raises(ArtifactError, match=r"not local-dir:elsewhere; run metrics.embed"):
-        bench.score()
-
-
-def test_missing_captions_and_backgrounds_are_named(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ArtifactError, match="lacks background black; embed with it"):
-        bench.score("--background", "black")
-    more = [*PROMPTS, "a red duck"]
-    with monkeypatch.context() as patch:
-        patch.setattr(candidates, "plain", lambda name: more)
-        with pytest.raises(ArtifactError, match=r"lacks \['a red duck'"):
-            bench.score()
-
-
-def test_a_prompt_that_is_no_candidate_is_refused(bench: Bench) -> None:
-    bench.add("good", "a red <script>", straight("tower", "red"))
-    with pytest.raises(ArtifactError, match=r"not among the candidates .*<script>"):
-        bench.score()
-
-
-def test_views_of_two_sizes_are_refused(bench: Bench) -> None:
-    bench.add("good", "a blue tower", straight("tower", "blue", size=48), seed=1)
-    bench.embed()
-    with pytest.raises(ArtifactError, match=r"different sizes .*\(48, 48\)"):
-        bench.score()
-
-
-def test_a_workflow_in_which_everything_failed_is_scored(tmp_path: Path, model: str) -> None:
-    bench = Bench(tmp_path, model)
+def test_a_workflow_in_which_everything_failed_is_scored(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
     bench.add("bad", "a red tower", None)
     bench.embed()
     frame = read_table(bench.score() / "scores", "scores")
@@ -317,54 +189,7 @@ def test_a_workflow_in_which_everything_failed_is_scored(tmp_path: Path, model: 
     assert read_table(tmp_path / "tables" / "traces", "traces").empty
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"status": "running"}, "neither 'ok', 'failed' nor 'refused'"),
-        ({"seed": None, "prompt": None}, "lacks prompt, seed"),
-        ({"schema_version": "9.0"}, "schema_version '9.0'"),
-    ],
-)
-def test_broken_run_records_are_named(tmp_path: Path, change: dict, says: str) -> None:
-    folder = run_folder(tmp_path, column="csd", prompt="a red car", views=None)
-    record = json.loads((folder / "run.json").read_text()) | change
-    record = {key: value for key, value in record.items() if value is not None}
-    (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ArtifactError, match=says):
-        runs.read_runs([folder])
-    (folder / "run.json").write_text("[]")
-    with pytest.raises(ArtifactError, match="not a JSON object"):
-        runs.read_run(folder)
-
-
-def test_pictures_without_alpha_are_refused(bench: Bench) -> None:
-    from pipeline.artifacts import write_png
-
-    write_png(bench.folders[0] / "views" / "left.png", np.zeros((32, 32, 3)))
-    with pytest.raises(ArtifactError, match=r"left.png: shape \(32, 32, 3\), expected RGBA"):
-        bench.score()
-
-
 def test_compositing_is_over() -> None:
     half = np.array([[[1.0, 0.0, 0.5, 0.5]]])
     np.testing.assert_allclose(runs.composited(half, 1.0)[0, 0], [1.0, 0.5, 0.75])
     np.testing.assert_allclose(runs.composited(half, 0.0)[0, 0], [0.5, 0.0, 0.25])
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
-def test_broken_embeddings_are_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "embeddings.npz"
-    with pytest.raises(ArtifactError, match=r"no such file; run metrics.embed"):
-        embeddings.read_arrays(path, [])
-    path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"embeddings.npz: not an npz file"):
-        embeddings.read_arrays(path, [])
-
-
-def test_embeddings_of_another_layout_are_named(tmp_path: Path) -> None:
-    path = embeddings.write_arrays(tmp_path / "embeddings.npz", {"view": np.array(["front"])})
-    with pytest.raises(ArtifactError, match="lacks embedding"):
-        embeddings.read_arrays(path, ["view", "embedding"])
-    np.savez(path, view=np.array(["front"]))
-    with pytest.raises(ArtifactError, match="schema_version"):
-        embeddings.read_arrays(path, ["view"])
