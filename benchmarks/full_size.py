@@ -241,22 +241,23 @@ def _cells(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def rows_of(
+def publish(
+    preset: str,
     lines: Sequence[Line],
-    only: Sequence[str],
-    options: Options | None,
-    before: Mapping[str, Measured],
-) -> list[Row]:
-    """A row a line, measured where options say how and `only`, if given, names it."""
-    found = []
-    for line in lines:
-        chosen = options is not None and (not only or line.name in only)
-        print(f"{line.name}{' ...' if chosen else ''}", file=sys.stderr, flush=True)
-        result: Measured | str = before.get(line.name, NOT_RUN)
-        if options is not None and chosen:
-            result = alone(line.job, options)
-        found.append(joined(counted(line), result))
-    return found
+    counts: Sequence[Row],
+    results: Mapping[str, Measured | str],
+    path: Path | None,
+) -> str:
+    """The page of what is known so far; with a path, also there and as CSV beside it."""
+    rows = [
+        joined(row, results.get(line.name, NOT_RUN))
+        for line, row in zip(lines, counts, strict=True)
+    ]
+    text = page(preset, lines, rows)
+    if path is not None:
+        write_text(path, text)
+        write_text(path.with_suffix(".csv"), table_csv(rows))
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -279,17 +280,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := sorted(set(given.only) - {line.name for line in lines}):
         known = ", ".join(line.name for line in lines)
         raise ConfigError(f"--only {unknown[0]}: this preset has {known}")
-    options = None
+    counts = [counted(line) for line in lines]
+    before = kept(given.page.with_suffix(".csv")) if given.keep else {}
+    results: dict[str, Measured | str] = dict(before)
     if given.weights is not None:
         names = ("weights", "device", "dtype", "steps", "warm", "threads")
         options = Options(**{name: getattr(given, name) for name in names})
-    before = kept(given.page.with_suffix(".csv")) if given.keep else {}
-    rows = rows_of(lines, given.only, options, before)
-    text = page(given.preset, lines, rows)
-    print(text)
-    if given.page is not None:
-        write_text(given.page, text)
-        write_text(given.page.with_suffix(".csv"), table_csv(rows))
+        for line in lines:
+            if given.only and line.name not in given.only:
+                continue
+            results[line.name] = alone(line.job, options)
+            print(f"{line.name}: {results[line.name]}", file=sys.stderr, flush=True)
+            publish(given.preset, lines, counts, results, given.page)  # a later one may not end
+    print(publish(given.preset, lines, counts, results, given.page))
 
 
 if __name__ == "__main__":

@@ -318,3 +318,26 @@ def test_the_plan_adds_up_what_networks_compute(lines, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ArtifactError, match=r"mixture.*architecture is not known"):
         cost.counted("mini")
+
+
+def test_what_was_measured_outlives_what_comes_after_it(shrunk, lines, monkeypatch, tmp_path):
+    two = [dataclasses.replace(lines[name], job=shrunk(name)) for name in ("csd:nerf", "sds:nerf")]
+    monkeypatch.setattr(flops, "lines", lambda name: two)
+    found = stretch.Measured("a GPU", "fp16", 20, 3.0, 2.0, 0.0, 2048.0, 1024.0)
+
+    def alone(job, options):
+        if job.column == "sds":
+            raise ArtifactError("the folder is gone")
+        return found
+
+    monkeypatch.setattr(full_size, "alone", alone)
+    path = tmp_path / "page.md"
+    with pytest.raises(ArtifactError, match="is gone"):
+        full_size.main(["--weights", str(tmp_path), "--page", str(path)])
+    assert full_size.kept(path.with_suffix(".csv")) == {"csd:nerf": found}
+    full_size.main(["--page", str(path), "--keep"])
+    assert "| csd | nerf | – | a GPU | fp16 | 20 | 3 |" in path.read_text()
+    full_size.main(["--page", str(path)])
+    assert "a GPU" not in path.read_text()
+    with pytest.raises(config.ConfigError, match="--keep: of which page"):
+        full_size.main(["--keep"])
