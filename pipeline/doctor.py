@@ -23,6 +23,7 @@ CLIP_HUB = {"ViT-B-32-quickgelu:openai": "timm/vit_base_patch32_clip_224.openai"
 # their own beside whole checkpoints of twice the size, a single model's files at the top.
 PIPELINE = '"*.json" "*.txt" "*.model" "*/*{variant}.safetensors" --exclude "safety_checker/*"'
 MODEL = '"*.json" "*{variant}.safetensors"'
+PLUGIN = ("snakemake_executor_plugin_slurm", "slurm")  # and the extra that brings it
 FASTER = {
     "nvdiffrast": "the plain rasterizer takes its place; environment.yml says how to build it",
     "tinycudann": "the plain hash grid takes its place; environment.yml says how to build it",
@@ -41,6 +42,8 @@ def requirements(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> di
     for prior in dict.fromkeys(stage["prior"] for stage in preset["stages"].values()):
         spec = preset["priors"][prior]
         found |= dict(_weights(prior, spec, PIPELINE))
+        if spec.get("text_encoder_bits"):
+            found["bitsandbytes"] = _package("bitsandbytes", "bitsandbytes")
         for part in spec.get("controlnets", []):
             found |= dict(_weights(f"{prior}'s ControlNet", part, MODEL))
     found |= dict(_clip(preset["evaluation"]["clip"]))
@@ -48,7 +51,7 @@ def requirements(preset: Mapping[str, Any], *, jobs_run_here: bool = True) -> di
         found["a token for huggingface.co"] = None if machine.has_hub_token() else "hf auth login"
     found["disk space"] = _disk(results_mb(preset))
     if not jobs_run_here:
-        found["the Slurm plugin"] = _plugin()
+        found["the Slurm plugin"] = _package(*PLUGIN)
     return found
 
 
@@ -71,7 +74,7 @@ def remarks(preset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     version = machine.slurm()
     if version is None:
         yield "absent", "Slurm: only --workflow-profile profiles/slurm needs it"
-    elif plugin := _plugin():
+    elif plugin := _package(*PLUGIN):
         yield "absent", f"{version}, but not Snakemake's plugin for it: {plugin}"
     else:
         yield "ok", f"{version} and Snakemake's plugin: --workflow-profile profiles/slurm"
@@ -147,9 +150,9 @@ def _disk(needed: float) -> str | None:
     )
 
 
-def _plugin() -> str | None:
-    there = machine.installed("snakemake_executor_plugin_slurm")
-    return None if there else "pip install -c constraints.txt -e '.[slurm]'"
+def _package(name: str, extra: str) -> str | None:
+    """None when the package that one of our extras brings is installed."""
+    return None if machine.installed(name) else f"pip install -c constraints.txt -e '.[{extra}]'"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -69,6 +69,18 @@ def test_packages_that_only_make_it_faster_are_not_missing(cuda, monkeypatch):
     assert not any("nvdiffrast" in what for what in doctor.missing_for(cuda))
 
 
+def test_an_encoder_in_eight_bits_needs_its_package(cuda, monkeypatch):
+    monkeypatch.setattr(machine, "installed", lambda package: False)
+    assert "bitsandbytes" not in doctor.requirements(cuda)
+    cuda["priors"][cuda["stages"]["nerf"]["prior"]]["text_encoder_bits"] = 8
+    assert (
+        "bitsandbytes: pip install -c constraints.txt -e '.[bitsandbytes]'"
+        in doctor.missing_for(cuda)
+    )
+    monkeypatch.setattr(machine, "installed", lambda package: package == "bitsandbytes")
+    assert doctor.requirements(cuda)["bitsandbytes"] is None
+
+
 def test_weights_are_asked_for_by_what_a_run_reads(monkeypatch, tmp_path):
     paper = config.load_preset("paper")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

@@ -109,7 +109,8 @@ def _stable_diffusion(
 def _residual(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:
     from pipeline.guidance.particle import ResidualParticle
 
-    return ResidualParticle(guidance, width=spec["width"], generator=generator)
+    particle = ResidualParticle(guidance, width=spec["width"], generator=generator)
+    return particle.to(guidance.alphas_cumprod.device)
 
 
 def _lora(spec: Mapping[str, Any], guidance: Guidance, generator: torch.Generator) -> Particle:
