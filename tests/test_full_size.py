@@ -1,6 +1,7 @@
 """Full-size costs: real shapes, evaluations as the loop makes them, weights that are no result."""
 
 import copy
+import csv
 import dataclasses
 import json
 
@@ -341,3 +342,22 @@ def test_what_was_measured_outlives_what_comes_after_it(shrunk, lines, monkeypat
     assert "a GPU" not in path.read_text()
     with pytest.raises(config.ConfigError, match="--keep: of which page"):
         full_size.main(["--keep"])
+
+
+def test_the_recorded_page_counts_as_the_code_does(lines):
+    path = config.PRESETS.parent / "docs" / "results" / "full_size.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [flops.line_name(row["column"], row["stage"], row["variant"]) for row in rows]
+    assert names == list(lines)
+    recorded = dict(zip(names, rows, strict=True))
+    for name in ("csd_neg:nerf:directional", "csd_neg:mesh", "vsd:mesh"):
+        keys = ("frozen_evaluations", "particle_evaluations", "particle_trainings")
+        assert tuple(float(recorded[name][key]) for key in keys) == pytest.approx(
+            per_step(lines[name])
+        )
+    for row in rows:
+        assert float(row["run_pflop"]) == pytest.approx(
+            float(row["step_tflop"]) * int(row["steps"]) / 1e3, rel=1e-5
+        )
+        assert row["measured"] in ("yes", "not run") or row["measured"].startswith("failed: ")
