@@ -9,7 +9,7 @@ read presets. `mini+learned` is the first task of `mini` with every stage under 
 import copy
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,9 @@ import yaml
 
 from methods.distill import METHODS, SOURCE_TEXT, SOURCE_UNCOND
 from methods.weights import WEIGHTS
+from pipeline import recipes
 from pipeline.artifacts import digest
-from pipeline.recipes import (
-    RecipeError,
-    chain,
-    chains,
-    columns,
-    prompts,
-    recipe,
-    stages,
-    task_of,
-    tasks,
-)
+from pipeline.recipes import RecipeError, chain, chains, columns, recipe, stages, tasks
 from prompts.load import load_set
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
@@ -68,11 +59,11 @@ class Job:
 
         Neither the device nor how the finished scene is looked at is part of it.
         """
-        described = asdict(self)
-        del described["device"], described["settings"]["views"]
-        if described["settings"]["world"] is not None:
-            del described["settings"]["world"]["truth_size"]
-        return digest(described)
+        described = {name: value for name, value in vars(self).items() if name != "device"}
+        settings = {name: value for name, value in self.settings.items() if name != "views"}
+        if (world := settings["world"]) is not None:
+            settings["world"] = {k: v for k, v in world.items() if k != "truth_size"}
+        return digest(described | {"settings": settings})
 
 
 def preset_names() -> list[str]:
@@ -99,10 +90,7 @@ def load_preset(name: str) -> dict[str, Any]:
 
 def _shared(name: str) -> dict[str, Any]:
     """The preset `name`; every caller gets the same object, to be read only."""
-    base, _, prior = name.partition("+")
-    if base not in preset_names():
-        raise ConfigError(f"unknown preset {base!r}; there are {', '.join(preset_names())}")
-    return _checked(PRESETS / f"{base}.yaml", prior)
+    return _checked(PRESETS, name)
 
 
 def with_guidance(name: str, prior: str | None) -> str:
@@ -121,7 +109,11 @@ def with_guidance(name: str, prior: str | None) -> str:
 
 
 @functools.lru_cache(maxsize=16)  # a workflow resolves hundreds of jobs of one preset
-def _checked(path: Path, prior: str) -> dict[str, Any]:
+def _checked(folder: Path, name: str) -> dict[str, Any]:
+    base, _, prior = name.partition("+")
+    if base not in preset_names():
+        raise ConfigError(f"unknown preset {base!r}; there are {', '.join(preset_names())}")
+    path = folder / f"{base}.yaml"
     preset = check_preset(_read(path), path)
     if not prior:
         return preset
@@ -147,7 +139,7 @@ def check_preset(preset: Any, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from error
     for task, name, own in found:
         for stage in own:
-            if task_of(preset, stage) != task:
+            if recipes.task_of(preset, stage) != task:
                 raise ConfigError(f"{path}: stage {stage!r} is in the chains of two tasks")
             _check_method(recipe(columns(preset)[name], stage), f"{path}: column {name}")
             _resolve(preset, columns(preset)[name], stage, tuple(preset["variants"]), path)
@@ -203,15 +195,15 @@ def job(preset_name: str, *, column: str, stage: str, prompt_id: str, seed: int)
     known = columns(preset)
     if column not in known:
         raise ConfigError(f"{path}: no column {column!r}; there are {', '.join(known)}")
-    task = task_of(preset, stage)
+    task = recipes.task_of(preset, stage)
     if task is None or stage not in chain(preset, task, known[column]):
         own = ", ".join(s for _, name, found in chains(preset) if name == column for s in found)
         raise ConfigError(f"{path}: no stage {stage!r} of column {column}; it takes {own}")
-    prompt = next((p for p in prompts(preset, task) if p.prompt_id == prompt_id), None)
+    prompt = next((p for p in recipes.prompts(preset, task) if p.prompt_id == prompt_id), None)
     if prompt is None:
         set_name = preset["tasks"][task]["prompts"]
         raise ConfigError(f"{path}: no prompt {prompt_id!r} in {set_name}; see prompts/sets/")
-    settings, prior = _resolve(preset, known[column], stage, prompt.tags, path)
+    settings, prior = copy.deepcopy(_resolved(preset_name, path, column, stage, prompt.tags))
     found = recipe(known[column], stage)
     method = METHODS[found["method"]]
     return Job(
@@ -239,6 +231,15 @@ def located(prior: Mapping[str, Any]) -> dict[str, Any]:
         if "path" in spec:
             spec["path"] = str(PRESETS.parent / spec["path"])
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _resolved(
+    preset_name: str, path: Path, column: str, stage: str, tags: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `_resolve`, once for all prompts of the same tags; to be read only."""
+    preset = _shared(preset_name)
+    return _resolve(preset, columns(preset)[column], stage, tags, path)
 
 
 def _resolve(
@@ -269,11 +270,9 @@ def _resolve(
     if settings["prior"] not in priors:
         known = ", ".join(priors)
         raise ConfigError(f"{path}: stage {stage}: no prior {settings['prior']!r}; known: {known}")
-    if settings["weight"] not in WEIGHTS:
+    if (weight := settings["weight"]) not in WEIGHTS:
         known = ", ".join(WEIGHTS)
-        raise ConfigError(
-            f"{path}: stage {stage}: no weight {settings['weight']!r}; known: {known}"
-        )
+        raise ConfigError(f"{path}: stage {stage}: no weight {weight!r}; known: {known}")
     described = {k: v for k, v in priors[settings["prior"]].items() if k != "overrides"}
     return settings, {"name": settings["prior"], **described}
 

@@ -6,7 +6,6 @@ data and takes it to be checked (`config.load_preset`).
 """
 
 import copy
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +14,6 @@ from prompts.load import Prompt, load_set
 
 Preset = Mapping[str, Any]
 NAME = r"[a-z0-9][a-z0-9_.-]*"  # of a column, which names a folder; as in presets/schema.yaml
-_set = functools.lru_cache(maxsize=16)(load_set)
 
 
 class RecipeError(ValueError):
@@ -30,7 +28,7 @@ def tasks(preset: Preset) -> list[str]:
 def prompts(preset: Preset, task: str) -> tuple[Prompt, ...]:
     """The prompts that `task` optimises, in the set's order."""
     spec = preset["tasks"][task]
-    return _set(spec["prompts"]).prompts[: spec["limit"]]
+    return load_set(spec["prompts"]).prompts[: spec["limit"]]
 
 
 def columns(preset: Preset) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ another: metrics.embed refuses both, but only after every run. The answer here t
 second, since nothing but the tokenizer is read: no network, no torch.
 """
 
+import functools
 import gzip
 import html
 import importlib.util
@@ -61,6 +62,7 @@ def check_captions(captions: Sequence[str], *, clip: str) -> None:
             )
 
 
+@functools.lru_cache(maxsize=4)
 def reader_of(clip: str) -> Reader | None:
     """The tokenizer of `local-dir:FOLDER` or `MODEL:TAG`, as metrics.encoders names encoders.
 

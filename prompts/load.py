@@ -10,6 +10,7 @@ Texts are kept verbatim, odd spaces and spellings included: they are quoted from
 evaluations. Wherever a file name is needed, `prompt_id` stands for the text.
 """
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -80,6 +81,7 @@ def set_names() -> list[str]:
     return sorted(path.stem for path in SETS.glob("*.yaml"))
 
 
+@functools.lru_cache(maxsize=32)  # a workflow asks for the same set for every job
 def load_set(name: str) -> PromptSet:
     """The set of that name. PromptError if there is none, or if its file is not in order."""
     if name not in set_names():

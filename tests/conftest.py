@@ -85,6 +85,7 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         config._read.cache_clear()
         config._checked.cache_clear()
+        config._resolved.cache_clear()
         return name
 
     return write
