@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from metrics.image_stats import chroma, clipped, sharpness
 from metrics.truth import GREY, LARGEST_PSNR, Truth, World, resized
-from pipeline.artifacts import ArtifactError, load_safetensors
+from pipeline.artifacts import ArtifactError, load_arrays
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def read_renders(world: World, caption: str) -> Renders:
         raise ArtifactError(f"{world.folder}/world.json: no object is called {caption!r}")
     shape, colour = world.objects[caption]
     path = world.folder / f"{shape}.safetensors"
-    tensors, _ = load_safetensors(path)
-    base, tint = (tensors[name].numpy().astype(np.float32) / 255.0 for name in ("base", "tint"))
-    found = Truth(base=base, tint=tint, shade=tensors["shade"].numpy()[:, :, None, None])
+    tensors, _ = load_arrays(path)
+    base, tint = (tensors[name].astype(np.float32) / 255.0 for name in ("base", "tint"))
+    found = Truth(base=base, tint=tint, shade=tensors["shade"][:, :, None, None])
     return Renders(rgb=found.over_grey(world.colours[colour]), alpha=base[:, 3])
 
 

@@ -24,7 +24,7 @@ from pipeline.artifacts import (
     ArtifactError,
     check_schema,
     digest,
-    load_safetensors,
+    load_arrays,
     read_json,
     sha256,
 )
@@ -112,11 +112,11 @@ def read_truth(world: World, shape: str, *, at_most: int | None) -> Truth:
     Views that have more pixels than the truth are compared at the truth's size.
     """
     path = world.folder / f"{shape}.safetensors"
-    tensors, metadata = load_safetensors(path)
+    tensors, metadata = load_arrays(path)
     missing = [name for name in ("base", "tint", "shade", "azimuth_deg") if name not in tensors]
     if missing:
         raise ArtifactError(f"{path}: lacks {', '.join(missing)}; write the truth again")
-    base, tint = (tensors[name].numpy().astype(np.float32) / 255.0 for name in ("base", "tint"))
+    base, tint = (tensors[name].astype(np.float32) / 255.0 for name in ("base", "tint"))
     if base.ndim != 6 or base.shape[2:4] != (len(VIEWS), 4):
         raise ArtifactError(
             f"{path}: base has shape {base.shape}, expected (instances, offsets, {len(VIEWS)}, 4, "
@@ -125,7 +125,7 @@ def read_truth(world: World, shape: str, *, at_most: int | None) -> Truth:
     if tensors["azimuth_deg"].tolist() != list(VIEWS.values()):
         raise ArtifactError(f"{path}: its views are not {', '.join(VIEWS)}; write the truth again")
     size = base.shape[-1] if at_most is None else min(at_most, base.shape[-1])
-    shade = tensors["shade"].numpy().astype(np.float32)
+    shade = tensors["shade"].astype(np.float32)
     leading = shade.shape[:-1]
     shade = shade.reshape(*leading, *([1] * (3 - len(leading))), 3, 1, 1)
     truth = Truth(
@@ -151,7 +151,7 @@ def _made(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -
         raise ArtifactError(
             f"{path}: its metadata does not tell seed and diversity ({error}); write it again"
         ) from error
-    cameras = {name: np.atleast_1d(tensors[name].numpy()).tolist() for name in CAMERAS}
+    cameras = {name: np.atleast_1d(tensors[name]).tolist() for name in CAMERAS}
     drawn = {"instances": len(tensors["base"]), "size": tensors["base"].shape[-1]}
     return {"version": metadata["version"], **settings, **drawn, **cameras}
 
@@ -189,10 +189,10 @@ def premultiplied(
 
 def resized(images: Float[np.ndarray, "*b h w"], size: int) -> Float[np.ndarray, "*b s s"]:
     """Area average to `size` x `size`; the pictures themselves where they have that size."""
-    import torch
-
     if images.shape[-2:] == (size, size):
         return images
+    import torch
+
     flat = torch.from_numpy(images.reshape(1, -1, *images.shape[-2:]))
     pooled = torch.nn.functional.adaptive_avg_pool2d(flat, size).numpy()
     return pooled.reshape(*images.shape[:-2], size, size)

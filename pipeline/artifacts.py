@@ -62,7 +62,7 @@ class ArtifactError(RuntimeError):
     """A file that is missing, broken, or of another schema; the message names it and the remedy."""
 
 
-def atomically(path: Path | str, write: Callable[[Path], None]) -> Path:
+def atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
     """`path` holds what `write` put into the temporary file it was given, or is unchanged.
 
     The temporary file lies in the same folder, so that the rename is atomic; it keeps `path`'s
@@ -99,11 +99,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path | str, data: bytes) -> Path:
     """`path` holds `data`."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(data)
-
-    return atomically(path, write)
+    return atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -189,14 +185,23 @@ def safetensors_bytes(
 
 
 def load_safetensors(path: Path | str) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
-    """(tensors, metadata) of `path`.
+    """(tensors, metadata) of `path`. Raises ArtifactError as `load_arrays`."""
+    return _safetensors(path, "pt")
+
+
+def load_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """As `load_safetensors`, without torch, whose import takes a second.
 
     Raises ArtifactError when it is missing, corrupt or of another schema.
     """
+    return _safetensors(path, "numpy")
+
+
+def _safetensors(path: Path | str, framework: str) -> tuple[dict[str, Any], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework=framework) as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
@@ -219,11 +224,7 @@ def check_schema(version: str | None, path: Path | str) -> None:
 
 
 def write_table(frame: "pandas.DataFrame", stem: Path | str, name: str) -> Path:
-    """`stem`.parquet and `stem`.csv hold `frame`, its columns those of TABLES[name].
-
-    The parquet file's metadata hold the schema_version.
-    """
-    import pyarrow
+    """`stem`.parquet (with schema_version) and `stem`.csv hold `frame`, columns TABLES[name]."""
     import pyarrow.parquet
 
     frame = frame[list(_table_columns(name))]
@@ -244,7 +245,6 @@ def read_table(path: Path | str, name: str) -> "pandas.DataFrame":
 
     Raises ArtifactError for other columns or versions.
     """
-    import pyarrow
     import pyarrow.parquet
 
     path = Path(path)
