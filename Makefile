@@ -113,7 +113,7 @@ coverage: $(STAMP) ## coverage of methods and metrics (>= 95 %)
 
 # The image bank of the miniature is the prior that is timed.
 bench: $(STAMP) ## seconds a step: prior, render, whole step, toy world
-	@$(BIN)/snakemake --cores $(CORES) --quiet --config preset=mini --until bank_shape bank_degraded world
+	@$(BIN)/snakemake --cores $(CORES) --quiet --config preset=mini --until bank_shape bank_rest
 	$(BIN)/python -m benchmarks.guidance --bank results/mini/bank
 	$(BIN)/python -m benchmarks.nerf
 	$(BIN)/python -m benchmarks.step --bank results/mini/bank

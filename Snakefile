@@ -16,7 +16,6 @@ localrules:
     all,
     tables,
     plan,
-    world,
     bank_checksums,
     gradient_norms,
     sweep,
@@ -40,6 +39,10 @@ rule all:
     default_target: True
     input:
         expand(f"results/{PRESET}/{{task}}.html", task=TASKS),
+        expand(
+            f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg",
+            shown=SHOWN,
+        ),
         [f"results/{PRESET}/figures/{sweep}/sweep.png" for sweep in SPEC["sweeps"]],
         f"results/{PRESET}/verdict.txt",
 

@@ -1,9 +1,10 @@
 """Every text that the runs of a preset put to one of its learned priors, as a JSON list.
 
     python -m pipeline.texts --preset mini --prior learned --out texts.json
+    python -m pipeline.texts --preset mini --prior learned --cache DIR --out texts.json
 
-`pipeline.guidance.embeddings` embeds them once for all runs, so that no optimisation loads a text
-encoder.
+With --cache they are embedded there first (`pipeline.guidance.embeddings`), once for all runs, so
+that no optimisation loads a text encoder.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import exit_status, write_json
-from pipeline.config import ConfigError, Job, job, load_preset
+from pipeline.config import ConfigError, Job, job, load_preset, located
+from pipeline.guidance.captions import VocabularyError
 from pipeline.predictions import condition_texts
 from pipeline.recipes import chains, prompts, tasks
 
@@ -56,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", required=True)
     parser.add_argument("--prior", required=True)
+    parser.add_argument("--cache", type=Path, help="the folder of embedded texts")
+    parser.add_argument("--device", default="cpu", help="of the text encoder")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     preset = load_preset(given.preset)
@@ -65,8 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{given.preset} has no learned prior {given.prior!r} in use; there are "
             f"{', '.join(known) or 'none'}"
         )
-    write_json(given.out, texts(given.preset, preset, given.prior))
+    listed = texts(given.preset, preset, given.prior)
+    if given.cache is not None:
+        from pipeline.guidance.embeddings import texts_of
+
+        spec = located(preset["priors"][given.prior])
+        texts_of(spec, cache=given.cache, device=given.device).embed(listed)
+    write_json(given.out, listed)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main, ConfigError))
+    sys.exit(exit_status(main, ConfigError, VocabularyError))

@@ -7,6 +7,7 @@ import yaml
 from conftest import RED_CAR
 
 from pipeline import config, texts
+from pipeline.artifacts import load_safetensors, read_json
 from pipeline.config import ConfigError
 from pipeline.guidance.load import PRIORS
 
@@ -67,3 +68,13 @@ def test_learned_priors_are_put_the_texts_that_the_runs_embed():
     found = texts.texts("mini+learned", preset, "learned")
     assert len(found) == 6 * 3 + 2
     assert {"", "a red car, side view", preset["stages"]["nerf"]["negative_prompt"]} <= set(found)
+
+
+def test_what_the_program_lists_it_has_embedded(tmp_path, program):
+    out, cache = tmp_path / "texts.json", tmp_path / "cache"
+    given = ("--preset", "smoke", "--prior", "latent", "--cache", cache)
+    assert program("pipeline.texts", *given, "--out", out) == 0
+    listed = read_json(out)
+    assert listed == texts.texts("smoke", config.load_preset("smoke"), "latent")
+    held = [load_safetensors(path)[1]["text"] for path in cache.glob("*.safetensors")]
+    assert sorted(held) == sorted(listed)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 PRESET = "long"
 GPUS = 2
 SUBMITTED = {"optimize", "texts", "embed", "score"}
-GROUPED = {"bank_bank_degraded_bank_shape_truth", "meshes_mesh_toy_mesh", "views_views"}
+GROUPED = {"bank_bank_rest_bank_shape_truth", "meshes_mesh_toy_mesh", "views_views"}
 
 
 def _slurm(*command: str) -> subprocess.CompletedProcess[str]:

@@ -29,15 +29,16 @@ CAMERA = {
 }
 
 
-def run_bank(out, *extra):
-    settings = ["--size", "16", "--seed", "4", "--diversity", "1", "--camera", json.dumps(CAMERA)]
-    bank.main([*settings, "--out", str(out), *extra])
+def run_bank(out, *parts, seed=4, **counts):
+    settings = ["--size", "16", "--diversity", "1", "--camera", json.dumps(CAMERA)]
+    settings += ["--seed", str(seed), "--counts", json.dumps(counts)]
+    bank.main([*parts, *settings, "--out", str(out)])
     return out
 
 
 def test_bank_file_holds_the_renders_to_half_a_level(tmp_path):
-    file = run_bank(tmp_path / "duck.safetensors", "--shape", "duck", "--count", "20")
-    tensors, metadata = load_safetensors(file)
+    folder = run_bank(tmp_path, "duck", duck=20)
+    tensors, metadata = load_safetensors(folder / "duck.safetensors")
     assert metadata["schema_version"].startswith("1.")
     assert tensors["base"].shape == (20, 4, 16, 16)
     assert tensors["base"].dtype == tensors["tint"].dtype == torch.uint8
@@ -54,20 +55,20 @@ def test_bank_file_holds_the_renders_to_half_a_level(tmp_path):
 
 
 def test_same_seed_same_bits_and_other_seed_other_bits(tmp_path):
-    def tensors(name, *extra):
-        file = run_bank(tmp_path / name, "--shape", "car", "--count", "9", *extra)
-        return load_safetensors(file)[0]
+    def tensors(name, *parts, seed=4):
+        folder = run_bank(tmp_path / name, *parts, seed=seed, duck=3, car=9, degraded=45)
+        return load_safetensors(folder / "car.safetensors")[0]
 
-    one, two = tensors("a.safetensors"), tensors("b.safetensors")
+    one, two = tensors("a", "car"), tensors("b", "duck", "degraded", "car", "world")
     assert all(torch.equal(one[name], two[name]) for name in one)
-    other = tensors("c.safetensors", "--seed", "5")
+    other = tensors("c", "car", seed=5)
     assert not torch.equal(one["base"], other["base"])
     assert not torch.equal(one["azimuth_deg"], other["azimuth_deg"])
 
 
 def test_degraded_bank_is_balanced_and_indexed(tmp_path):
-    file = run_bank(tmp_path / "degraded.safetensors", "--degraded", "--count", "405")
-    tensors, _ = load_safetensors(file)
+    folder = run_bank(tmp_path, "degraded", degraded=405)
+    tensors, _ = load_safetensors(folder / "degraded.safetensors")
     assert tensors["rgba"].shape == (405, 4, 16, 16)
     assert tensors["rgba"].dtype == torch.float16
     cases = torch.stack([tensors[k] for k in ("shape", "colour", "kind")], -1)
@@ -81,8 +82,7 @@ def test_degraded_bank_is_balanced_and_indexed(tmp_path):
 
 def test_world_file_lists_what_the_integers_mean(tmp_path):
     counts = {"car": 9, "degraded": 405}
-    file = run_bank(tmp_path / "world.json", "--world", "--counts", json.dumps(counts))
-    world = read_json(file)
+    world = read_json(run_bank(tmp_path, "world", **counts) / "world.json")
     assert world["shapes"] == list(SHAPES)
     assert world["degradations"] == list(DEGRADATIONS)
     assert world["colours"]["red"] == list(COLOURS["red"])
@@ -90,10 +90,10 @@ def test_world_file_lists_what_the_integers_mean(tmp_path):
     assert world["camera"] == CAMERA
 
 
-@pytest.mark.parametrize("arguments", [["--shape", "lamp"], ["--shape", "car"], []])
-def test_bank_program_refuses_bad_calls(tmp_path, arguments, capsys):
+@pytest.mark.parametrize("parts", [["lamp"], ["car"], []])
+def test_bank_program_refuses_bad_calls(tmp_path, parts, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run_bank(tmp_path / "x.safetensors", *arguments)
+        run_bank(tmp_path, *parts, lamp=1)
     assert stopped.value.code == 2
     assert "error" in capsys.readouterr().err
 

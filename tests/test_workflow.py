@@ -219,7 +219,7 @@ def test_what_a_change_of_the_preset_plans(smoke):
         done = snakemake(source, work, "smoke", "-n")
         planned = _planned(done.stdout)
         assert (planned["optimize"], planned["views"]) == (1, 1)
-        assert not {"bank_shape", "bank_degraded", "world", "truth"} & set(planned)
+        assert not {"bank_shape", "bank_rest", "truth"} & set(planned)
         jobs = re.findall(r"^rule optimize:\n(?:    .*\n)*", done.stdout, re.M)
         assert f"runs/geometry/{first}/" in "".join(jobs)
         assert not any(f"runs/geometry/{other}/" in "".join(jobs) for other in others)

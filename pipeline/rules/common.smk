@@ -271,19 +271,6 @@ def bank_cameras(wildcards=None):
     )
 
 
-def world_counts(wildcards=None):
-    """How many renders each file of the bank holds, as JSON."""
-    asked = [prompt for task in TASKS for prompt in recipes.prompts(SPEC, task)]
-    named = {word for prompt in asked for word in prompt.text.split()}
-    counts = {s: WORLD["count" if s in named else "count_others"] for s in shapes()}
-    return json.dumps(counts | {"degraded": WORLD["count_degraded"]})
-
-
-def shape_count(wildcards):
-    """More renders of a shape that some prompt names: its bank is dense."""
-    return json.loads(world_counts())[wildcards.shape]
-
-
 def sweep_columns(wildcards):
     """The columns that one sweep adds, in the order of its values."""
     return recipes.swept(SPEC, wildcards.sweep)

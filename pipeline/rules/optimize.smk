@@ -48,18 +48,13 @@ rule texts:
         device=SPEC["device"],
     shell:
         r"""
-        python -m pipeline.texts \
+        {OWN_DEVICE} python -m pipeline.texts \
             --preset {params.preset:q} \
             --prior {wildcards.prior:q} \
-            --out {output:q}.part \
-            >{log:q} 2>&1
-        {OWN_DEVICE} python -m pipeline.guidance.embeddings \
-            --prior {params.prior:q} \
-            --texts {output:q}.part \
             --cache {params.cache:q} \
             --device {params.device:q} \
-            >>{log:q} 2>&1
-        mv {output:q}.part {output:q}
+            --out {output:q} \
+            >{log:q} 2>&1
         """
 
 

@@ -18,11 +18,6 @@ def page_tables(wildcards):
     return page_files(wildcards.task, pattern)
 
 
-def page_figures(wildcards):
-    pattern = f"results/{PRESET}/figures/gradient_norms.{{shown}}/gradient_norms.svg"
-    return page_files(wildcards.task, pattern)
-
-
 def page_meshes(wildcards):
     """What became of each mesh that was to be painted."""
     asked = recipes.prompts(SPEC, wildcards.task) if wildcards.task == "texture" else []
@@ -104,7 +99,6 @@ rule gallery:
         runs=page_lists,
         views=task_views,
         tables=page_tables,
-        figures=page_figures,
         meshes=page_meshes,
     output:
         report(

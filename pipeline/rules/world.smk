@@ -5,88 +5,85 @@ out: results/<preset>/bank/, results/<preset>/truth/
 """
 
 
+def dense_shapes():
+    """The shapes that some prompt names."""
+    asked = [prompt for task in TASKS for prompt in recipes.prompts(SPEC, task)]
+    named = {word for prompt in asked for word in prompt.text.split()}
+    return [shape for shape in shapes() if shape in named]
+
+
+DENSE = dense_shapes()
+SPARSE = [shape for shape in shapes() if shape not in DENSE]
+
+
+def world_counts(wildcards=None):
+    """How many renders each file of the bank holds, as JSON; more of a shape that is prompted."""
+    counts = {s: WORLD["count" if s in DENSE else "count_others"] for s in shapes()}
+    return json.dumps(counts | {"degraded": WORLD["count_degraded"]})
+
+
+def shape_count(wildcards):
+    counts = json.loads(world_counts())
+    return json.dumps({wildcards.shape: counts[wildcards.shape]})
+
+
 rule bank_shape:
-    """Renders of one shape, composable with every colour."""
+    """Renders of one shape that is prompted, composable with every colour."""
     output:
         f"results/{PRESET}/bank/{{shape}}.safetensors",
     log:
         f"results/{PRESET}/logs/bank_shape.{{shape}}.log",
     benchmark:
         f"results/{PRESET}/logs/bank_shape.{{shape}}.benchmark.tsv"
-    params:
-        size=WORLD and WORLD["size"],
-        seed=WORLD and WORLD["seed"],
-        diversity=WORLD and WORLD["diversity"],
-        renders=shape_count,
-        camera=bank_cameras,
-    shell:
-        r"""
-        python -m pipeline.toyworld.bank \
-            --shape {wildcards.shape:q} \
-            --count {params.renders:q} \
-            --size {params.size:q} \
-            --seed {params.seed:q} \
-            --diversity {params.diversity:q} \
-            --camera {params.camera:q} \
-            --out {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule bank_degraded:
-    """Renders of every object with each of the faults that negative prompts name."""
-    output:
-        f"results/{PRESET}/bank/degraded.safetensors",
-    log:
-        f"results/{PRESET}/logs/bank_degraded.log",
-    benchmark:
-        f"results/{PRESET}/logs/bank_degraded.benchmark.tsv"
-    params:
-        size=WORLD and WORLD["size"],
-        seed=WORLD and WORLD["seed"],
-        diversity=WORLD and WORLD["diversity"],
-        renders=WORLD and WORLD["count_degraded"],
-        camera=bank_cameras,
-    shell:
-        r"""
-        python -m pipeline.toyworld.bank \
-            --degraded \
-            --count {params.renders:q} \
-            --size {params.size:q} \
-            --seed {params.seed:q} \
-            --diversity {params.diversity:q} \
-            --camera {params.camera:q} \
-            --out {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule world:
-    """The vocabulary and what the bank was made with; lies beside the bank and beside the truth."""
-    output:
-        f"results/{PRESET}/{{folder}}/world.json",
-    log:
-        f"results/{PRESET}/logs/world.{{folder}}.log",
-    benchmark:
-        f"results/{PRESET}/logs/world.{{folder}}.benchmark.tsv"
     wildcard_constraints:
-        folder="bank|truth",
+        shape="|".join(DENSE) or "none",
     params:
         size=WORLD and WORLD["size"],
         seed=WORLD and WORLD["seed"],
         diversity=WORLD and WORLD["diversity"],
-        counts=world_counts,
+        counts=shape_count,
         camera=bank_cameras,
+        folder=subpath(output[0], parent=True),
     shell:
         r"""
-        python -m pipeline.toyworld.bank \
-            --world \
+        python -m pipeline.toyworld.bank {wildcards.shape:q} \
             --counts {params.counts:q} \
             --size {params.size:q} \
             --seed {params.seed:q} \
             --diversity {params.diversity:q} \
             --camera {params.camera:q} \
-            --out {output:q} \
+            --out {params.folder:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule bank_rest:
+    """The vocabulary, the few renders of each other shape, and every object with each of the faults that negative prompts name."""
+    output:
+        f"results/{PRESET}/bank/world.json",
+        f"results/{PRESET}/bank/degraded.safetensors",
+        expand(f"results/{PRESET}/bank/{{shape}}.safetensors", shape=SPARSE),
+    log:
+        f"results/{PRESET}/logs/bank_rest.log",
+    benchmark:
+        f"results/{PRESET}/logs/bank_rest.benchmark.tsv"
+    params:
+        parts=["world", "degraded", *SPARSE],
+        size=WORLD and WORLD["size"],
+        seed=WORLD and WORLD["seed"],
+        diversity=WORLD and WORLD["diversity"],
+        counts=world_counts,
+        camera=bank_cameras,
+        folder=subpath(output[0], parent=True),
+    shell:
+        r"""
+        python -m pipeline.toyworld.bank {params.parts:q} \
+            --counts {params.counts:q} \
+            --size {params.size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --camera {params.camera:q} \
+            --out {params.folder:q} \
             >{log:q} 2>&1
         """
 
@@ -111,9 +108,12 @@ rule bank_checksums:
 
 
 rule truth:
-    """The true objects, seen as the results are seen."""
+    """The true objects, seen as the results are seen; the vocabulary lies beside them as well."""
+    input:
+        f"results/{PRESET}/bank/world.json",
     output:
         expand(f"results/{PRESET}/truth/{{shape}}.safetensors", shape=shapes()),
+        world=f"results/{PRESET}/truth/world.json",
     log:
         f"results/{PRESET}/logs/truth.log",
     benchmark:
@@ -135,4 +135,5 @@ rule truth:
             {params.views:q} \
             --out {params.folder:q} \
             >{log:q} 2>&1
+        cp {input:q} {output.world:q}
         """

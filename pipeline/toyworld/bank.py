@@ -1,10 +1,12 @@
 """Write the images that the exact mixture prior is made of.
 
-    python -m pipeline.toyworld.bank --shape car --count 3200 --size 32 --seed 0 --diversity 0 \
+    python -m pipeline.toyworld.bank car duck degraded world --size 32 --seed 0 --diversity 0 \
+        --counts '{"car": 3200, "duck": 400, "degraded": 1620}' \
         --camera '{"azimuth": [-180, 180], "elevation": [-10, 45], "distance": [2.8, 3.2],
-                   "fovy": [40, 40]}' --out car.safetensors
-    python -m pipeline.toyworld.bank --degraded --count 1620 ... --out degraded.safetensors
-    python -m pipeline.toyworld.bank --world --count 3200 ... --out world.json
+                   "fovy": [40, 40]}' --out DIR
+
+Writes those parts that are named, so that one start of the program serves many small files:
+DIR/<shape>.safetensors, DIR/degraded.safetensors, DIR/world.json.
 
 One file a shape serves all nine colours: `base` uint8 (n,4,s,s) is the premultiplied rgb of the
 parts of fixed colour, and coverage; `tint` uint8 (n,1,s,s) the premultiplied shade of the
@@ -37,6 +39,8 @@ from pipeline.toyworld.world import (
     ranges_of,
     seeded,
 )
+
+DEGRADED, WORLD = "degraded", "world"  # parts of a bank beside its shapes
 
 
 def shape_images(
@@ -111,40 +115,38 @@ def world_description(
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--shape", choices=SHAPES)
-    what.add_argument("--degraded", action="store_true")
-    what.add_argument("--world", action="store_true")
-    parser.add_argument("--count", type=int, help="images in the file (not for --world)")
-    parser.add_argument("--counts", type=json.loads, default={}, help="JSON, only for --world")
+    parser.add_argument("parts", choices=(*SHAPES, DEGRADED, WORLD), nargs="+", metavar="PART")
+    parser.add_argument("--counts", type=json.loads, required=True, help="JSON: images in a file")
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--diversity", type=float, required=True)
     parser.add_argument("--camera", type=json.loads, required=True, help="JSON ranges")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="a folder")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes one file as the module's docstring says."""
+    """Writes the files as the module's docstring says."""
     parser = _arguments()
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     world = {"seed": options.seed, "diversity": options.diversity}
-    if options.world:
-        description = world_description(options.counts, options.size, options.camera, **world)
-        write_json(options.out, description)
-        return
-    if options.count is None or options.count < 1:
-        parser.error("--count must be at least 1")
     ranges = ranges_of(options.camera)
-    if options.degraded:
-        tensors = degraded_images(options.count, options.size, ranges, **world)
-    else:
-        tensors = shape_images(options.shape, options.count, options.size, ranges, **world)
-    described = {"shape": options.shape or "degraded", "camera": json.dumps(options.camera)}
-    described |= {name: str(value) for name, value in world.items()}
-    save_safetensors(options.out, tensors, described)
+    for part in options.parts:
+        if part == WORLD:
+            told = world_description(options.counts, options.size, options.camera, **world)
+            write_json(options.out / f"{WORLD}.json", told)
+            continue
+        count = options.counts.get(part, 0)
+        if count < 1:
+            parser.error(f"--counts must hold at least 1 for {part}")
+        if part == DEGRADED:
+            tensors = degraded_images(count, options.size, ranges, **world)
+        else:
+            tensors = shape_images(part, count, options.size, ranges, **world)
+        described = {"shape": part, "camera": json.dumps(options.camera)}
+        described |= {name: str(value) for name, value in world.items()}
+        save_safetensors(options.out / f"{part}.safetensors", tensors, described)
 
 
 if __name__ == "__main__":
