@@ -13,7 +13,7 @@ from conftest import CAMERAS, RED_CAR
 from methods import distill, weights
 from metrics import embed, goldens, regression, score
 from pipeline import config, optimize, render_views
-from pipeline.artifacts import save_safetensors, write_json
+from pipeline.artifacts import read_table, save_safetensors, write_json
 from pipeline.cameras import FOUR_VIEWS, Cameras, orbit
 from pipeline.toyworld import bank as toy
 from pipeline.toyworld.truth import truth_images
@@ -21,6 +21,7 @@ from pipeline.toyworld.truth import truth_images
 COLUMNS = ("csd", "csd_neg")
 MODEL = f"local-dir:{goldens.MODEL}"
 STEPS = 30
+NOISE = torch.randn
 VIEWS = {"size": 32, "samples": 24, "elevation": 15, "distance": 3.0, "fovy": 40}
 
 
@@ -97,7 +98,13 @@ def swapped(distance: float, fovy: float, *, elevation_deg: float) -> Cameras:
     return orbit(list(azimuths.values()), elevation_deg, distance, fovy)
 
 
-def test_an_unchanged_run_passes_and_seeded_regressions_do_not(
+def rounded(*shape: Any, **options: Any) -> torch.Tensor:
+    """Noise that is off by up to 1e-6 of itself, ten times what another machine's rounding does."""
+    found = NOISE(*shape, **options)
+    return found * (1.0 + 1e-6 * torch.sin(torch.arange(found.numel())).reshape(found.shape))
+
+
+def test_unchanged_and_rounded_runs_pass_and_seeded_regressions_do_not(
     tables: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,6 +116,15 @@ def test_an_unchanged_run_passes_and_seeded_regressions_do_not(
     assert status == 0
     assert "FAIL" not in text
     assert "clip_score: worst +0.0000 of 4 numbers, band 2" in text
+
+    with broken(monkeypatch, torch, "randn", rounded):
+        folder = tables("rounded")
+    status, text = gate(folder, baseline, capsys)
+    assert status == 0, text
+    known, now = (
+        read_table(f / "traces", "traces")["norm"] for f in (tmp_path / "first" / "tables", folder)
+    )
+    assert not known.equals(now)
 
     sign = dataclasses.replace(distill.METHODS["csd_neg"], make=wrong_sign)
     with broken(monkeypatch, distill.METHODS, "csd_neg", sign):
