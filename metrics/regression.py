@@ -5,7 +5,8 @@
 
 Reads `scores` and `traces` of --tables (metrics.score) and the baseline: `scores.csv`, one number a
 (column, prompt, seed, view, metric) with its protocol_id; `traces.csv`, mean norms of every logged
-term by third of the run; `baseline.json`, the limits. --update writes these three files instead.
+term by third of the run; `baseline.json`, the limits by metric, or by "column metric" where that is
+there. --update writes these three files instead.
 
 Quality, by column and metric, differences paired by prompt, worse being negative:
 
@@ -130,7 +131,8 @@ def compared(scores: "pandas.DataFrame", baseline: Baseline) -> Iterator[Finding
     for key, rows in kept.dropna(subset=["value"]).groupby(["column", "metric"]):
         column, metric = map(str, key)
         rows = rows.assign(difference=_change(rows, metric))
-        margin, band = baseline.limits[tables.base(metric)]
+        own = baseline.limits.get(f"{column} {tables.base(metric)}")
+        margin, band = own or baseline.limits[tables.base(metric)]
         prompts = rows["prompt_id"].nunique()
         enough = statistics.smallest_p(prompts) / 2.0 <= ALPHA
         held = _counted if tables.base(metric) in HITS else _banded
