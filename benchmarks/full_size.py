@@ -104,21 +104,21 @@ def counts_table(rows: Sequence[Row]) -> list[str]:
 def measured_table(rows: Sequence[Row]) -> list[str]:
     """Markdown: seconds a step and memory, beside the least ratio that the counts allow."""
     head = (
-        "column stage prompts device|numbers|steps|s a step|denoiser|encoding|the rest"
+        "column stage prompts device|numbers|steps|warm-up|s a step|denoiser|encoding|the rest"
         "|step / denoiser|least by FLOP|step / networks|host, GB|device, GB"
     )
     lines = _head(head)
     for row in rows:
         least = f"{row['least_ratio']:.2f}"
         if row["measured"] != "yes":
-            lines.append(_cells(*_names(row), row["measured"], *[""] * 7, least, "", "", ""))
+            lines.append(_cells(*_names(row), row["measured"], *[""] * 8, least, "", "", ""))
             continue
         on_device = f"{row['device_mb'] / 1024:.1f}" if row["device_mb"] else DASH
         times = (f"{row[name]:.3g}" for name in ("step", "denoiser", "encoding", "rest"))
         lines.append(
             _cells(
                 *_names(row),
-                *(row[name] for name in ("device", "dtype", "measured_steps")),
+                *(row[name] for name in ("device", "dtype", "measured_steps", "warm")),
                 *times,
                 f"{row['ratio']:.2f}",
                 least,
@@ -213,6 +213,7 @@ def kept(path: Path) -> dict[str, Measured]:
             device=row["device"],
             dtype=row["dtype"],
             steps=int(row["measured_steps"]),
+            warm=int(row["warm"]),
             **{name: float(row[name]) for name in numbers},
         )
         for row in rows

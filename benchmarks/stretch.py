@@ -53,13 +53,15 @@ class Options:
 class Measured:
     """Means in seconds: a whole step, the denoiser's evaluations, the autoencoder's encoding.
 
-    On a CPU they are CPU time. Peak memory of the process in MB (2^20 bytes), the host's and the
+    `steps` were measured after `warm` others, without which the first's set-up is among them. On a
+    CPU they are CPU time. Peak memory of the process in MB (2^20 bytes), the host's and the
     device's; the latter is 0 on a CPU.
     """
 
     device: str
     dtype: str
     steps: int
+    warm: int
     step: float
     denoiser: float
     encoding: float
@@ -127,6 +129,7 @@ def stretch(job: Job, options: Options) -> Measured:
         device=record.device_name(device),
         dtype=spec["dtype"],
         steps=options.steps,
+        warm=options.warm,
         step=step_seconds,
         denoiser=denoiser,
         encoding=encoding,

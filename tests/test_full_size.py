@@ -172,7 +172,7 @@ def test_a_stretch_asks_the_networks_again(shrunk, name, dtype, tmp_path):
     job = shrunk(name)
     dry.write_models(job.prior, tmp_path, dtype=dtype)
     found = stretch.stretch(job, stretch.Options(tmp_path, "cpu", dtype, 2, 1, 1))
-    assert (found.dtype, found.steps, found.device_mb) == (dtype, 2, 0)
+    assert (found.dtype, found.steps, found.warm, found.device_mb) == (dtype, 2, 1, 0)
     assert 0 < found.denoiser < found.step
     assert 0 < found.encoding < found.step
     assert found.host_mb > 0
@@ -292,12 +292,12 @@ def test_the_page_says_what_was_not_run(shrunk, lines, tmp_path):
     other = dataclasses.replace(line, variant="directional")
     row = full_size.counted(line)
     assert row["least_ratio"] == 1  # pixels need no encoding
-    found = stretch.Measured("a GPU", "fp16", 20, 3.0, 2.0, 0.5, 2048.0, 1024.0)
+    found = stretch.Measured("a GPU", "fp16", 20, 3, 3.0, 2.0, 0.5, 2048.0, 1024.0)
     rows = [full_size.joined(row, "not run")]
     rows.append(full_size.joined(full_size.counted(other), found))
     text = full_size.page("paper", [line, other], rows)
     assert "| csd | nerf | – | not run |" in text
-    cells = "a GPU | fp16 | 20 | 3 | 2 | 0.5 | 0.5 | 1.50 | 1.00 | 1.20 | 2.0 | 1.0 |"
+    cells = "a GPU | fp16 | 20 | 3 | 3 | 2 | 0.5 | 0.5 | 1.50 | 1.00 | 1.20 | 2.0 | 1.0 |"
     assert f"| csd | nerf | directional | {cells}" in text
     assert "No weights of any model took part" in text
     path = write_text(tmp_path / "page.csv", full_size.table_csv(rows))
@@ -324,7 +324,7 @@ def test_the_plan_adds_up_what_networks_compute(lines, monkeypatch):
 def test_what_was_measured_outlives_what_comes_after_it(shrunk, lines, monkeypatch, tmp_path):
     two = [dataclasses.replace(lines[name], job=shrunk(name)) for name in ("csd:nerf", "sds:nerf")]
     monkeypatch.setattr(flops, "lines", lambda name: two)
-    found = stretch.Measured("a GPU", "fp16", 20, 3.0, 2.0, 0.0, 2048.0, 1024.0)
+    found = stretch.Measured("a GPU", "fp16", 20, 3, 3.0, 2.0, 0.0, 2048.0, 1024.0)
 
     def alone(job, options):
         if job.column == "sds":
@@ -337,7 +337,7 @@ def test_what_was_measured_outlives_what_comes_after_it(shrunk, lines, monkeypat
         full_size.main(["--weights", str(tmp_path), "--page", str(path)])
     assert full_size.kept(path.with_suffix(".csv")) == {"csd:nerf": found}
     full_size.main(["--page", str(path), "--keep"])
-    assert "| csd | nerf | – | a GPU | fp16 | 20 | 3 |" in path.read_text()
+    assert "| csd | nerf | – | a GPU | fp16 | 20 | 3 | 3 |" in path.read_text()
     full_size.main(["--page", str(path)])
     assert "a GPU" not in path.read_text()
     with pytest.raises(config.ConfigError, match="--keep: of which page"):
