@@ -1,4 +1,7 @@
-"""Twenty meshes that users hand over, through the whole workflow: none stops the others."""
+"""Twelve meshes that users hand over, through the whole workflow: none stops the others.
+
+More of them, one program at a time: test_meshes_hostile.py.
+"""
 
 import hostile_meshes as hostile
 import pytest
@@ -8,14 +11,13 @@ from workflow_runs import checkout, snakemake
 from pipeline.artifacts import read_json
 from prompts.load import load_set, prompt_id
 
-PAINTED = ["a few NaN", "inverted", "non-manifold", "open", "tiny", "missing texture"]
-PAINTED += ["wrong extension", "unicode name", "far away, single"]
-REFUSED = ["empty file", "no triangles", "one triangle", "many NaN", "two million faces", "huge"]
-REFUSED += ["lost in the distance", "cut short", "buffer too long", "buffer elsewhere", "zip"]
+PAINTED = ["a few NaN", "non-manifold", "missing texture", "unicode name"]
+REFUSED = ["empty file", "one triangle", "many NaN", "two million faces", "huge"]
+REFUSED += ["cut short", "buffer too long", "zip"]
 
 
 def _source(folder):
-    """The sources with a prompt set of twenty meshes and a preset that paints them in two steps."""
+    """The sources with a prompt set of these meshes and a preset that paints them in two steps."""
     source = checkout(folder / "source")
     texts = [prompt.text for prompt in load_set("toy81").prompts]
     entries = []
@@ -34,7 +36,10 @@ def _source(folder):
     task = preset["tasks"]["texture"] | {"prompts": "handed_over", "limit": None}
     preset["tasks"] = {"texture": task}
     preset["columns"] = {"csd_neg": preset["columns"]["csd_neg"]}
-    preset["stages"] = {"texture": preset["stages"]["texture"] | {"steps": 2}}
+    texture = preset["stages"]["texture"]
+    probed = {"every": 2, "extra_every": 0, "probes": 0, "probe_noises": 2}
+    small = {"steps": 2, "trace": probed, "views": texture["views"] | {"turntable_frames": 2}}
+    preset["stages"] = {"texture": texture | small}
     path.write_text(yaml.safe_dump(preset))
     return source, entries
 
@@ -44,6 +49,7 @@ def test_bad_meshes_are_recorded_failures_and_the_others_are_painted(tmp_path):
     source, entries = _source(tmp_path)
     done = snakemake(source, tmp_path, "smoke", "--keep-going")
     results = tmp_path / "results" / "smoke"
+    assert results.exists(), done.stdout[-5000:]
     for name, entry in zip(PAINTED + REFUSED, entries, strict=True):
         identity = prompt_id(entry["text"])
         run = results / f"runs/texture/csd_neg/{identity}/seed0/texture"
