@@ -88,7 +88,7 @@ def read_world(folder: Path | str) -> World:
     if missing or strays:
         why = f"lacks {', '.join(missing)}" if missing else f"has no shapes {', '.join(strays)}"
         raise ArtifactError(
-            f"{path}: {why}; write the world again with pipeline.toyworld.bank --world"
+            f"{path}: {why}; delete it, and the same snakemake command writes it again"
         )
     shapes = tuple(described["shapes"])
     colours = {name: tuple(rgb) for name, rgb in described["colours"].items()}

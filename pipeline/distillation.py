@@ -116,6 +116,8 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     gradient = weight[:, None, None, None] * direction
     kind, window = settings["normalize"]["kind"], settings["normalize"]["steps"]
     gradient, run.scale = normalize.NORMALIZATIONS[kind](gradient, run.scale, steps=window)
+    # before the regularisers, some of which refuse a NaN with an error of their own
+    require_finite([("the render", rendering.rgb), ("the direction", direction)])
     losses = run.scene.regularization(rendering, step)
     surrogate = settings["gradient_weight"] * distill.surrogate(x, gradient)
     run.optimizer.zero_grad(set_to_none=True)
@@ -123,10 +125,7 @@ def one_step(step: int, run: Run, problem: Problem) -> list[trace.Row]:
     (surrogate + sum(losses.values())).backward(retain_graph=probing)
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    require_finite(
-        [("the render", rendering.rgb), ("the direction", direction)]
-        + [("a gradient", found) for found in gradients]
-    )
+    require_finite([("a gradient", gradient) for gradient in gradients])
     rows = traced(step, settings["trace"], predictions, direction, weight, losses, seen, x_t, t)
     if probing:
         rows += probe(step, x, seen, run.particle, parameters, problem.coefficients, problem.job)

@@ -107,8 +107,9 @@ def _tested(
 
 def too_few(n: int, tests: int, units: str = "prompts") -> str:
     """Why `n` decide nothing, and how many could."""
-    enough = next(k for k in range(n, 1000) if smallest_p(k) * tests <= ALPHA)
-    return f"{n} {units} are too few, {enough} could decide"
+    enough = next((k for k in range(n, 1000) if smallest_p(k) * tests <= ALPHA), None)
+    could = f"{enough} could decide" if enough else f"no number could, among {tests} comparisons"
+    return f"{n} {units} are too few, {could}"
 
 
 def signed(value: float) -> str:

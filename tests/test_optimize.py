@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,22 @@ def test_a_nan_is_a_recorded_result(tiny_job, run, monkeypatch, capsys, what):
     assert list(tensors) == ["placeholder"]
     assert sorted(set(read_table(out / "trace", "trace")["step"])) == [0, 1, 2, 3, 4]
     assert not (out / "checkpoint").exists()
+
+
+def test_a_regulariser_that_refuses_a_nan_does_not_hide_it(tiny_job, run, monkeypatch):
+    """Binary cross-entropy raises an error of its own, on a GPU one that nothing survives."""
+    weights = tiny_job("csd").settings["regularizers"] | {"opaque": [1.0, 1.0, 1]}
+    look, calls = distillation.observe, []
+
+    def lost(*arguments: Any) -> Any:
+        rendering, *rest = look(*arguments)
+        calls.append(1)
+        bad = float("nan") if len(calls) > 5 else 1.0
+        return replace(rendering, rgb=rendering.rgb * bad, alpha=rendering.alpha * bad), *rest
+
+    monkeypatch.setattr(distillation, "observe", lost)
+    record = read_json(run(tiny_job("csd", regularizers=weights), "lost") / "run.json")
+    assert (record["failed_step"], record["reason"]) == (5, "the render is not finite")
 
 
 def test_of_several_that_are_not_finite_the_first_is_named():

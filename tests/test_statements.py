@@ -133,6 +133,10 @@ def edits(*gains: float) -> Table:
     return table(*rows)
 
 
+def test_no_number_of_prompts_decides_among_very_many_comparisons():
+    assert too_few(6, 300).endswith("no number could, among 300 comparisons")
+
+
 def test_objects_are_tested_by_exact_sign_flips() -> None:
     gain = Check("units", "fig6", "gain", "csd psnr", "source psnr")
     one = found(gain, edits(1.0, 2.0))

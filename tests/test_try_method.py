@@ -68,12 +68,20 @@ def test_a_world_in_one_call_is_the_rules_world(tmp_path):
     assert not write_world(tmp_path, WORLD, **asked)
     common = ["--seed", "4", "--diversity", "1.0"]
     camera = ["--size", "8", "--camera", json.dumps(CAMERA)]
-    bank.main(["--shape", "car", "--count", "5", *common, *camera, "--out", f"{tmp_path}/car.st"])
-    bank.main(["--degraded", "--count", "45", *common, *camera, "--out", f"{tmp_path}/bad.st"])
-    for own, rules in (("car", "car"), ("degraded", "bad")):
-        found, _ = load_safetensors(tmp_path / "bank" / f"{own}.safetensors")
-        expected, _ = load_safetensors(tmp_path / f"{rules}.st")
+    counts = ["--counts", json.dumps({"car": 5, "degraded": 45})]
+    rules = tmp_path / "rules"
+    bank.main(["car", "degraded", *counts, *common, *camera, "--out", str(rules)])
+    for part in ("car", "degraded"):
+        found, _ = load_safetensors(tmp_path / "bank" / f"{part}.safetensors")
+        expected, _ = load_safetensors(rules / f"{part}.safetensors")
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    options = [f"--{name}={VIEWS[name]}" for name in ("elevation", "distance", "fovy")]
+    truth.main(["--shapes", "car", "--size", str(WORLD["truth_size"]), *common, *options,
+                "--out", str(rules / "truth")])  # fmt: skip
+    found, made = load_safetensors(tmp_path / "truth" / "car.safetensors")
+    expected, said = load_safetensors(rules / "truth" / "car.safetensors")
+    assert made == said
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     described = read_json(tmp_path / "truth" / "world.json")
     assert described["counts"]["car"] == 5
     assert described["counts"]["duck"] == 3

@@ -109,11 +109,9 @@ rule bank_checksums:
 
 rule truth:
     """The true objects, seen as the results are seen; the vocabulary lies beside them as well."""
-    input:
-        f"results/{PRESET}/bank/world.json",
     output:
         expand(f"results/{PRESET}/truth/{{shape}}.safetensors", shape=shapes()),
-        world=f"results/{PRESET}/truth/world.json",
+        f"results/{PRESET}/truth/world.json",
     log:
         f"results/{PRESET}/logs/truth.log",
     benchmark:
@@ -124,6 +122,9 @@ rule truth:
         seed=WORLD and WORLD["seed"],
         diversity=WORLD and WORLD["diversity"],
         views=truth_views,
+        bank_size=WORLD and WORLD["size"],
+        counts=world_counts,
+        camera=bank_cameras,
         folder=subpath(output[0], parent=True),
     shell:
         r"""
@@ -135,5 +136,12 @@ rule truth:
             {params.views:q} \
             --out {params.folder:q} \
             >{log:q} 2>&1
-        cp {input:q} {output.world:q}
+        python -m pipeline.toyworld.bank world \
+            --counts {params.counts:q} \
+            --size {params.bank_size:q} \
+            --seed {params.seed:q} \
+            --diversity {params.diversity:q} \
+            --camera {params.camera:q} \
+            --out {params.folder:q} \
+            >>{log:q} 2>&1
         """

@@ -56,6 +56,12 @@ def truth_images(
     }
 
 
+def made_by(*, seed: int, **measures: float) -> dict[str, str]:
+    """A truth file's metadata: the options of `truth_images` and the world's version, in words."""
+    described = {name: str(float(value)) for name, value in measures.items()}
+    return {"seed": str(seed), **described, "version": str(VERSION)}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the files as the module's docstring says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -72,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out, size, shapes = (options.pop(name) for name in ("out", "size", "shapes"))
     for shape in shapes:
         tensors = truth_images(shape, size, **options)
-        described = {name: str(value) for name, value in options.items()}
-        described["version"] = str(VERSION)
-        save_safetensors(out / f"{shape}.safetensors", tensors, described)
+        save_safetensors(out / f"{shape}.safetensors", tensors, made_by(**options))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.artifacts import digest, read_json, save_safetensors, write_json
 from pipeline.toyworld.bank import degraded_images, shape_images, world_description
-from pipeline.toyworld.truth import truth_images
+from pipeline.toyworld.truth import made_by, truth_images
 from pipeline.toyworld.vocabulary import SHAPES
-from pipeline.toyworld.world import ranges_of
+from pipeline.toyworld.world import VERSION, ranges_of
 
 
 def write_world(
@@ -30,7 +30,8 @@ def write_world(
     named = {word for text in prompts for word in text.split()}
     counts = {s: world["count" if s in named else "count_others"] for s in SHAPES}
     evaluated = {key: views[key] for key in ("elevation", "distance", "fovy")}
-    key, listing = digest([dict(world), dict(cameras), evaluated, counts]), out / "made_from.json"
+    key = digest([VERSION, dict(world), dict(cameras), evaluated, counts])
+    listing = out / "made_from.json"
     if listing.exists() and read_json(listing) == {"digest": key}:
         return False
     shared = {"seed": world["seed"], "diversity": world["diversity"]}
@@ -39,7 +40,8 @@ def write_world(
         images = shape_images(shape, counts[shape], world["size"], ranges, **shared)
         save_safetensors(out / "bank" / f"{shape}.safetensors", images, {"shape": shape})
         true = truth_images(shape, world["truth_size"], **shared, **evaluated)
-        save_safetensors(out / "truth" / f"{shape}.safetensors", true, {"shape": shape})
+        described = made_by(**shared, **evaluated)
+        save_safetensors(out / "truth" / f"{shape}.safetensors", true, described)
     faulty = degraded_images(world["count_degraded"], world["size"], ranges, **shared)
     save_safetensors(out / "bank" / "degraded.safetensors", faulty, {"shape": "degraded"})
     counts["degraded"] = world["count_degraded"]
