@@ -26,6 +26,13 @@ def _planned(output: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
 
 
+def test_a_learned_prior_needs_no_bank(tmp_path):
+    done = snakemake(ROOT, tmp_path, None, "-n", "--config", "preset=mini", "guidance=learned")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert _planned(done.stdout)["truth"] == 1
+    assert not [rule for rule in _planned(done.stdout) if rule.startswith("bank")]
+
+
 @pytest.mark.parametrize("preset", config.preset_names())
 def test_every_preset_plans(preset, tmp_path):
     done = snakemake(ROOT, tmp_path, preset, "-n")
