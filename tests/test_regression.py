@@ -179,6 +179,14 @@ def test_a_column_may_have_limits_of_its_own(folder: Path) -> None:
     assert good[0] == "vsd clip_score: worst -2.5000 of 8 numbers, band 3"
 
 
+@pytest.mark.parametrize("name", ["vds clip_score", "csd clip"])
+def test_limits_of_nothing_are_refused(folder: Path, name: str) -> None:
+    own = {name: [2.0, 3.0]}
+    write_json(folder / "baseline.json", {"schema_version": SCHEMA_VERSION, "limits": own})
+    with pytest.raises(ArtifactError, match=f"limits of nothing, {name}$"):
+        findings(folder, scores(spread(2)), scores(spread(2)))
+
+
 def test_columns_that_are_new_are_not_judged(folder: Path) -> None:
     more = pandas.concat([scores(spread(2)), scores(spread(2, by=-50)).assign(column="new")])
     assert not findings(folder, scores(spread(2)), more)[1]
