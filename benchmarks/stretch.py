@@ -47,6 +47,7 @@ class Options:
     steps: int
     warm: int
     threads: int
+    commit: str  # of the sources, when it began
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Measured:
 
     `steps` were measured after `warm` others, without which the first's set-up is among them. On a
     CPU they are CPU time. Peak memory of the process in MB (2^20 bytes), the host's and the
-    device's; the latter is 0 on a CPU.
+    device's. The latter is 0 on a CPU, on a GPU that of torch's own tensors: what tiny-cuda-nn and
+    nvdiffrast allocate themselves comes on top. `options` are the command's that measured it, at
+    `commit`.
     """
 
     device: str
@@ -67,6 +70,8 @@ class Measured:
     encoding: float
     host_mb: float
     device_mb: float
+    options: str
+    commit: str
 
 
 class Heard:
@@ -135,7 +140,16 @@ def stretch(job: Job, options: Options) -> Measured:
         encoding=encoding,
         host_mb=record.peak_memory_mb(),
         device_mb=0.0 if device == "cpu" else torch.cuda.max_memory_allocated(device) / 2**20,
+        options=spelt(options, spec["dtype"]),
+        commit=options.commit,
     )
+
+
+def spelt(options: Options, dtype: str) -> str:
+    """The options as words of the command line, those of the weights' folder left out."""
+    words = {"device": options.device, "dtype": dtype}
+    words |= {name: str(getattr(options, name)) for name in ("steps", "warm", "threads")}
+    return " ".join(f"--{name} {value}" for name, value in words.items())
 
 
 def undisturbed(job: Job) -> Job:

@@ -93,7 +93,8 @@ def peak_memory_mb() -> float:
 def peak_device_memory_mb(device: str) -> float | None:
     """Most memory that tensors of this process took on its GPU so far, in MB (2^20 bytes).
 
-    None on a CPU, where `peak_memory_mb` holds it all.
+    These are torch's own tensors; what tiny-cuda-nn and nvdiffrast allocate themselves comes on
+    top. None on a CPU, where `peak_memory_mb` holds it all.
     """
     if not device.startswith("cuda"):
         return None

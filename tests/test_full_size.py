@@ -1,51 +1,20 @@
-"""Full-size costs: real shapes, evaluations as the loop makes them, weights that are no result."""
+"""Full-size costs: evaluations as the loop makes them, and the page that holds them."""
 
 import copy
 import csv
 import dataclasses
-import json
 
 import pytest
 import tiny_models as tiny
 import torch
-from safetensors.torch import load_file, save_file
 
-from benchmarks import cost, flops, full_size, stretch
+from benchmarks import cost, flops, full_size, full_size_page, stretch
 from pipeline import config
 from pipeline.artifacts import ArtifactError, write_text
 from pipeline.distillation import one_step, problem_of, start_run
 from pipeline.guidance import dry
-from pipeline.guidance.load import load_guidance, models
+from pipeline.guidance.load import load_guidance
 from pipeline.recipes import prompts
-
-# Published: the model cards' 860 M, 866 M, 361 M, 84 M and 4.3 B, to the last one. DeepFloyd's own
-# code (deepfloyd_if/model/unet.py at 704 channels) builds as many as diffusers'.
-PARAMETERS = {
-    ("stable-diffusion-v1-5/stable-diffusion-v1-5", "unet"): 859_520_964,
-    ("stabilityai/stable-diffusion-2-1-base", "unet"): 865_910_724,
-    ("stabilityai/stable-diffusion-2-1-base", "vae"): 83_653_863,
-    ("stable-diffusion-v1-5/stable-diffusion-v1-5", "vae"): 83_653_863,
-    ("lllyasviel/control_v11p_sd15_canny", ""): 361_279_120,
-    ("lllyasviel/control_v11f1p_sd15_depth", ""): 361_279_120,
-    ("DeepFloyd/IF-I-XL-v1.0", "unet"): 4_304_695_110,
-}
-WEIGHTS = dry.WEIGHTS
-
-
-@pytest.mark.parametrize(("model", "part"), PARAMETERS)
-def test_the_shapes_are_the_real_models(model, part):
-    network = dry.network(dry.architecture({"hub": [model]})["parts"][part])
-    assert sum(p.numel() for p in network.parameters()) == PARAMETERS[model, part]
-    assert all(p.is_meta for p in network.parameters())
-
-
-@pytest.mark.parametrize("preset", ["paper", "literature"])
-def test_every_model_of_the_full_presets_has_an_architecture(preset):
-    for prior in config.load_preset(preset)["priors"].values():
-        for spec in (prior, *prior.get("controlnets", [])):
-            assert spec["hub"][0] in dry.architecture(spec)["hub"]
-    with pytest.raises(ArtifactError, match=r"owner/other.*add its config.json"):
-        dry.architecture({"hub": ["owner/other"]})
 
 
 @pytest.fixture(scope="module")
@@ -104,26 +73,7 @@ def test_flop_are_two_a_product():
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The paper preset's models by their first names, of tiny shapes."""
-    folder = tmp_path_factory.mktemp("tiny")
-    pixel = tiny.deepfloyd_folder(folder / "pixel")
-    latent = tiny.latent_folder(folder / "latent", prediction="epsilon")
-    control = tiny.control_folder(folder / "control", latent, seed=0)
-
-    def parts(root, names):
-        found = {name: json.loads((root / name / "config.json").read_text()) for name in names}
-        scheduler = json.loads((root / "scheduler" / "scheduler_config.json").read_text())
-        return found | {"scheduler": scheduler}
-
-    text = {"tokens": tiny.TOKENS, "width": tiny.WIDTH}
-    own = {
-        "DeepFloyd/IF-I-XL-v1.0": parts(pixel, ["unet"]),
-        "stable-diffusion-v1-5/stable-diffusion-v1-5": parts(latent, ["unet", "vae"]),
-    }
-    nets = {"": json.loads((control / "config.json").read_text())}
-    own |= dict.fromkeys(
-        ("lllyasviel/control_v11f1p_sd15_depth", "lllyasviel/control_v11p_sd15_canny"), nets
-    )
-    return {hub: {"hub": [hub], "text": text, "parts": each} for hub, each in own.items()}
+    return tiny.architectures(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
@@ -171,11 +121,13 @@ def test_counted_evaluations_are_those_the_loop_makes(shrunk, name, tmp_path):
 def test_a_stretch_asks_the_networks_again(shrunk, name, dtype, tmp_path):
     job = shrunk(name)
     dry.write_models(job.prior, tmp_path, dtype=dtype)
-    found = stretch.stretch(job, stretch.Options(tmp_path, "cpu", dtype, 2, 1, 1))
+    found = stretch.stretch(job, stretch.Options(tmp_path, "cpu", dtype, 2, 1, 1, "abc"))
     assert (found.dtype, found.steps, found.warm, found.device_mb) == (dtype, 2, 1, 0)
     assert 0 < found.denoiser < found.step
     assert 0 < found.encoding < found.step
     assert found.host_mb > 0
+    assert found.options == f"--device cpu --dtype {dtype} --steps 2 --warm 1 --threads 1"
+    assert found.commit == "abc"
 
 
 def test_what_was_heard_is_asked_again_with_its_gradients():
@@ -203,88 +155,23 @@ def test_what_was_heard_is_asked_again_with_its_gradients():
     assert model.seen == [(2.0, 7)] * 2
 
 
-# -- dry weights
-
-
-def prior_of(name):
-    return {"name": name, **config.load_preset("paper")["priors"][name]}
-
-
-def test_dry_models_are_loaded_by_the_loaders_and_say_so(shrunk, tmp_path, capsys):
-    prior = prior_of("controlled")
-    folders = dry.write_models(prior, tmp_path, dtype="fp16")
-    assert [folder.name for folder in folders] == [
-        "dry-stable-diffusion-v1-5-fp16",
-        "dry-control_v11f1p_sd15_depth-fp16",
-        "dry-control_v11p_sd15_canny-fp16",
-    ]
-    found = load_guidance(
-        dry.dry_prior(prior, tmp_path, "fp16"), bank=None, prompt="", device="cpu"
-    )
-    assert capsys.readouterr().err.count("nothing made with them is a result") == 4
-    stored = load_file(folders[0] / "unet" / WEIGHTS)
-    loaded = found.denoiser.unet.state_dict()
-    assert stored.keys() == loaded.keys()
-    assert all(torch.equal(stored[name], loaded[name]) for name in stored)
-    assert {value.dtype for value in stored.values()} == {torch.float16}
-    assert all(value.startswith("dry:") for value in models(found).values())
-    assert len(set(models(found).values())) == 3
-    assert "dry: true" in (folders[1] / "README.md").read_text()
-
-
-def test_no_preset_can_ask_for_dry_weights(shrunk, tmp_path):
-    prior = prior_of("controlled")
-    dry.write_models(prior, tmp_path, dtype="fp32")
-    spec = dry.dry_prior(prior, tmp_path, "fp32")
-    plain = {key: value for key, value in spec.items() if key != "dry"}
-    with pytest.raises(ArtifactError, match=rf"{WEIGHTS}: dry, random.*no result"):
-        load_guidance({**plain, "controlnets": []}, bank=None, prompt="", device="cpu")
-    preset = config.load_preset("paper")
-    kept = {key: value for key, value in spec.items() if key not in ("name", "controlnets")}
-    preset["priors"]["controlled"] = {**kept, "controlnets": [], "overrides": {}}
-    with pytest.raises(config.ConfigError, match=r"priors.controlled.*dry"):
-        config.check_preset(preset, config.PRESETS / "paper.yaml")
-
-
-def test_dry_weights_are_known_wherever_they_are_put(shrunk, tmp_path):
-    """The mark lies in the weight files themselves."""
-    prior = prior_of("deepfloyd")
-    (dry_folder,) = dry.write_models(prior, tmp_path, dtype="fp32")
-    real = tiny.deepfloyd_folder(tmp_path / "real")
-    spec = tiny.spec("deepfloyd", real)
-    load_guidance(spec, bank=None, prompt="", device="cpu")
-    (real / "unet" / WEIGHTS).write_bytes((dry_folder / "unet" / WEIGHTS).read_bytes())
-    with pytest.raises(ArtifactError, match="no result comes of them"):
-        load_guidance(spec, bank=None, prompt="", device="cpu")
-    save_file(load_file(real / "unet" / WEIGHTS), real / "unet" / WEIGHTS, {"format": "pt"})
-    load_guidance(spec, bank=None, prompt="", device="cpu")  # it was the mark
-
-
-def test_dry_weights_are_their_seeds_and_written_whole(shrunk, tmp_path):
-    prior = prior_of("deepfloyd")
-
-    def written(folder, seed):
-        (path,) = dry.write_models(prior, folder, dtype="bf16", seed=seed)
-        return path, (path / "unet" / WEIGHTS).read_bytes()
-
-    path, first = written(tmp_path / "a", 0)
-    assert written(tmp_path / "b", 0)[1] == first
-    assert written(tmp_path / "c", 1)[1] != first
-    (path / "unet" / WEIGHTS).write_bytes(b"whole as long as the card is there")
-    assert written(tmp_path / "a", 0)[1] != first
-    (path / "README.md").unlink()
-    assert written(tmp_path / "a", 0)[1] == first
-
-
-def test_random_texts_are_equal_for_equal_texts():
-    texts = dry.random_texts({"hub": ["DeepFloyd/IF-I-XL-v1.0"]}, seed=0, device="cpu")
-    rows = texts.embed(["a car", "", "a car"])
-    assert rows.shape == (3, 77, 4096)
-    assert torch.equal(rows[0], rows[2])
-    assert not torch.equal(rows[0], rows[1])
-
-
 # -- the page
+
+
+def measured(*, encoding):
+    return stretch.Measured(
+        device="a GPU",
+        dtype="fp16",
+        steps=20,
+        warm=3,
+        step=3.0,
+        denoiser=2.0,
+        encoding=encoding,
+        host_mb=2048.0,
+        device_mb=1024.0,
+        options="--device cuda --steps 20",
+        commit="abc",
+    )
 
 
 def test_the_page_says_what_was_not_run(shrunk, lines, tmp_path):
@@ -292,16 +179,32 @@ def test_the_page_says_what_was_not_run(shrunk, lines, tmp_path):
     other = dataclasses.replace(line, variant="directional")
     row = full_size.counted(line)
     assert row["least_ratio"] == 1  # pixels need no encoding
-    found = stretch.Measured("a GPU", "fp16", 20, 3, 3.0, 2.0, 0.5, 2048.0, 1024.0)
+    found = measured(encoding=0.5)
     rows = [full_size.joined(row, "not run")]
     rows.append(full_size.joined(full_size.counted(other), found))
-    text = full_size.page("paper", [line, other], rows)
+    text = full_size_page.page("paper", [line, other], rows)
     assert "| csd | nerf | – | not run |" in text
     cells = "a GPU | fp16 | 20 | 3 | 3 | 2 | 0.5 | 0.5 | 1.50 | 1.00 | 1.20 | 2.0 | 1.0 |"
     assert f"| csd | nerf | directional | {cells}" in text
-    assert "No weights of any model took part" in text
+    assert "**No weights of\nany model took part**" in text
+    asked = (
+        "--preset paper --weights DIR --device cuda --steps 20 \\\n    --only csd:nerf:directional"
+    )
+    assert f"# commit abc\npython -m benchmarks.full_size {asked} --page" in text
     path = write_text(tmp_path / "page.csv", full_size.table_csv(rows))
     assert full_size.kept(path) == {"csd:nerf:directional": found}
+
+
+def test_a_page_is_kept_where_there_is_one_of_this_version(lines, tmp_path):
+    path = tmp_path / "page.csv"
+    assert full_size.kept(path) == {}
+    row = full_size.joined(full_size.counted(lines["csd:mesh"]), measured(encoding=0.5))
+    write_text(path, full_size.table_csv([row]))
+    assert full_size.kept(path) == {"csd:mesh": measured(encoding=0.5)}
+    del row["warm"]
+    write_text(path, full_size.table_csv([row]))
+    with pytest.raises(config.ConfigError, match=r"page.csv: no column 'warm'.*measure again"):
+        full_size.kept(path)
 
 
 def test_an_unknown_line_names_those_there_are():
@@ -324,7 +227,7 @@ def test_the_plan_adds_up_what_networks_compute(lines, monkeypatch):
 def test_what_was_measured_outlives_what_comes_after_it(shrunk, lines, monkeypatch, tmp_path):
     two = [dataclasses.replace(lines[name], job=shrunk(name)) for name in ("csd:nerf", "sds:nerf")]
     monkeypatch.setattr(flops, "lines", lambda name: two)
-    found = stretch.Measured("a GPU", "fp16", 20, 3, 3.0, 2.0, 0.0, 2048.0, 1024.0)
+    found = measured(encoding=0.0)
 
     def alone(job, options):
         if job.column == "sds":

@@ -1,5 +1,6 @@
 """Model folders in the real formats with random weights, small enough for a second."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,26 @@ def _scheduler(folder: Path, kind: str, prediction: str, **extra: Any) -> None:
     DDPMScheduler(
         prediction_type=prediction, clip_sample=False, steps_offset=1, **SCHEDULES[kind], **extra
     ).save_pretrained(folder / "scheduler")
+
+
+def architectures(folder: Path) -> dict[str, Any]:
+    """The paper preset's models by their first names, of tiny shapes."""
+    pixel = deepfloyd_folder(folder / "pixel")
+    latent = latent_folder(folder / "latent", prediction="epsilon")
+    control = control_folder(folder / "control", latent, seed=0)
+
+    def parts(root: Path, names: list[str]) -> dict[str, Any]:
+        found = {name: json.loads((root / name / "config.json").read_text()) for name in names}
+        scheduler = json.loads((root / "scheduler" / "scheduler_config.json").read_text())
+        return found | {"scheduler": scheduler}
+
+    text = {"tokens": TOKENS, "width": WIDTH}
+    own = {
+        "DeepFloyd/IF-I-XL-v1.0": parts(pixel, ["unet"]),
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": parts(latent, ["unet", "vae"]),
+    }
+    nets = {"": json.loads((control / "config.json").read_text())}
+    own |= dict.fromkeys(
+        ("lllyasviel/control_v11f1p_sd15_depth", "lllyasviel/control_v11p_sd15_canny"), nets
+    )
+    return {hub: {"hub": [hub], "text": text, "parts": each} for hub, each in own.items()}

@@ -105,6 +105,8 @@ def gradient(
     with torch.enable_grad():
         place = points.detach().requires_grad_()
         found = features(table if learning else table.detach(), place, settings)
+        # With the table in the graph tinycudann's backward computes the table's gradient as well,
+        # which nothing reads. Measure what that costs on a GPU before mending it.
         (slope,) = torch.autograd.grad(found, place, pull, create_graph=learning)
     return slope
 
