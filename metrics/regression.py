@@ -228,11 +228,11 @@ def read_baseline(folder: Path) -> Baseline:
         if lacking:
             raise ArtifactError(f"{path}: lacks {', '.join(sorted(lacking))}; write it anew")
     limits, band = described["limits"], float(described["trace_band"])
-    columns, metrics = set(frames["scores"]["column"]), frames["scores"]["metric"].map(tables.base)
+    known, metrics = set(frames["scores"]["column"]), frames["scores"]["metric"].map(tables.base)
     if unknown := set(metrics) - set(limits):
         raise ArtifactError(f"{folder / 'baseline.json'}: no limit for {', '.join(unknown)}")
     own = [name.split(" ") for name in limits if " " in name]
-    if strays := [f"{c} {m}" for c, m in own if c not in columns or m not in LIMITS]:
+    if strays := [f"{c} {m}" for c, m in own if c not in known or m not in LIMITS]:
         raise ArtifactError(f"{folder / 'baseline.json'}: limits of nothing, {', '.join(strays)}")
     return Baseline(frames["scores"], frames["traces"], limits, band)
 

@@ -40,8 +40,8 @@ def write_world(
         images = shape_images(shape, counts[shape], world["size"], ranges, **shared)
         save_safetensors(out / "bank" / f"{shape}.safetensors", images, {"shape": shape})
         true = truth_images(shape, world["truth_size"], **shared, **evaluated)
-        described = made_by(**shared, **evaluated)
-        save_safetensors(out / "truth" / f"{shape}.safetensors", true, described)
+        made = made_by(**shared, **evaluated)
+        save_safetensors(out / "truth" / f"{shape}.safetensors", true, made)
     faulty = degraded_images(world["count_degraded"], world["size"], ranges, **shared)
     save_safetensors(out / "bank" / "degraded.safetensors", faulty, {"shape": "degraded"})
     counts["degraded"] = world["count_degraded"]
