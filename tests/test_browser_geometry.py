@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import synthetic_results as synthetic
-from browser import Open, faults, needs_browser
+from browser import Open, faults, needs_browser, wait_until
 
 from pipeline import artifacts
 from reports import gallery
@@ -160,7 +160,7 @@ def test_address_restores_what_was_seen(opened: Open) -> None:
     page.click("[data-toggle='0']")
     page.click("[data-set-stage='1']")
     page.locator("#azimuth").fill("200")
-    page.wait_for_timeout(300)
+    wait_until(page, "location.hash.includes('az=200')")
     address = "#" + page.url.partition("#")[2]
     again = opened(address)
     assert again.evaluate(VISIBLE) == page.evaluate(VISIBLE)
